@@ -1,0 +1,1 @@
+"""Online: from the notice of a scene to rows in PostGIS."""

@@ -1,0 +1,1 @@
+"""Reading Sentinel-1 products: files, radiometry, geometry, land."""

@@ -1,0 +1,1 @@
+"""Offline: data, training, export and evaluation of the model; and its runtime."""

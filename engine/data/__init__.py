@@ -1,0 +1,1 @@
+"""Chips, records and datasets."""

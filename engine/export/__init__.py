@@ -1,0 +1,1 @@
+"""From weights to the two ONNX graphs and a bundle."""

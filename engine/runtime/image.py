@@ -1,0 +1,139 @@
+"""From radar intensity to model pixels: the chip lattice, the channels, the patches.
+
+Training and service cut and scale chips with the functions of this one module, so that they cannot
+drift apart.
+
+The lattice covers a scene with square cells. A cell's core of 86 px belongs to it alone; a margin of
+20 px around the core gives context, together a chip of 126 px (1,260 m at a spacing of 10 m).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InputError
+
+CORE_PX = 86
+MARGIN_PX = 20
+CHIP_PX = CORE_PX + 2 * MARGIN_PX
+
+# (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
+# their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.
+CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
+_FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One cell of the lattice, counted from the scene's first line and sample."""
+
+    row: int
+    col: int
+
+    @property
+    def chip_origin_px(self) -> tuple[int, int]:
+        """Line and sample of the chip's first pixel; negative beside the scene's first edges."""
+        return self.row * CORE_PX - MARGIN_PX, self.col * CORE_PX - MARGIN_PX
+
+    def holds(self, line_px: float, sample_px: float) -> bool:
+        """Whether the cell's core holds a position in the scene."""
+        return cell_of(line_px, sample_px) == self
+
+
+def cell_of(line_px: float, sample_px: float) -> Cell:
+    """Return the cell whose core holds a position in the scene."""
+    return Cell(int(line_px // CORE_PX), int(sample_px // CORE_PX))
+
+
+def channels(
+    copol: NDArray[np.floating] | None,
+    crosspol: NDArray[np.floating] | None,
+    valid: NDArray[np.bool_],
+) -> NDArray[np.uint8]:
+    """Scale intensities to the three channels of a chip.
+
+    Channel = clip((dB - low) / (high - low), 0, 1) * 255 over CHANNEL_RANGES_DB. The third channel is
+    co-polarised minus cross-polarised, in dB.
+
+    Args:
+        copol: VV or HH intensity DN^2 / A^2, noise left in, linear, [..., H, W]; None where missing.
+        crosspol: VH or HV likewise.
+        valid: False where there is no data, [..., H, W].
+
+    Returns:
+        Channels, [..., 3, H, W]; 0 where there is no data or the polarisation is missing.
+
+    Raises:
+        InputError: both polarisations are missing, or shapes differ.
+    """
+    given = [band for band in (copol, crosspol) if band is not None]
+    if not given:
+        raise InputError("got no polarisation, expected at least one of copol and crosspol")
+    if any(band.shape != valid.shape for band in given):
+        shapes = [band.shape for band in given]
+        raise InputError(f"got intensities of {shapes} with a mask of {valid.shape}, expected equal shapes")
+    out = np.zeros((*valid.shape[:-2], 3, *valid.shape[-2:]), np.uint8)
+    db = [None if band is None else 10 * np.log10(np.maximum(band, _FLOOR)) for band in (copol, crosspol)]
+    layers = [db[0], db[1], db[0] - db[1] if db[0] is not None and db[1] is not None else None]
+    for index, (layer, (low, high)) in enumerate(zip(layers, CHANNEL_RANGES_DB, strict=True)):
+        if layer is not None:
+            scaled = np.clip((layer - low) * (255.0 / (high - low)), 0, 255)
+            out[..., index, :, :] = np.where(valid, np.rint(scaled), 0).astype(np.uint8)
+    return out
+
+
+@lru_cache(maxsize=8)
+def enlargement(size_in: int, size_out: int) -> NDArray[np.float32]:
+    """Return the bicubic interpolation (a = -0.75, edges repeated) as a matrix, [size_out, size_in].
+
+    The same taps as torch's ``interpolate(mode="bicubic", align_corners=False)``; as a matrix, training
+    and service use one and the same arithmetic: ``M @ image @ M.T``.
+    """
+    a = -0.75
+    matrix = np.zeros((size_out, size_in), np.float64)
+    for i in range(size_out):
+        centre = (i + 0.5) * size_in / size_out - 0.5
+        first = int(np.floor(centre)) - 1
+        for tap in range(first, first + 4):
+            x = abs(centre - tap)
+            near = ((a + 2) * x - (a + 3)) * x * x + 1
+            far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+            matrix[i, min(max(tap, 0), size_in - 1)] += near if x <= 1 else far
+    matrix.flags.writeable = False
+    return matrix.astype(np.float32)
+
+
+def patches(
+    chips: NDArray[np.uint8], size_px: int, patch_px: int = 14, merge: int = 2
+) -> NDArray[np.float32]:
+    """Enlarge chips and cut them into patches, in the order of Qwen2.5-VL's merge units.
+
+    Pixels become x / 127.5 - 1. A still image fills both frames of Qwen's temporal patch with the same
+    pixels, so one frame is given here and the exported graph holds the two frames' weights added up.
+
+    Args:
+        chips: channels, [B, 3, H, W], H = W.
+        size_px: side of the enlarged chip, a multiple of patch_px * merge.
+        patch_px: side of a patch.
+        merge: patches a side that the vision tower merges into one token.
+
+    Returns:
+        Patches, [B, (size_px / patch_px)^2, 3 * patch_px^2], -1 to 1.
+
+    Raises:
+        InputError: a shape or size does not fit.
+    """
+    if chips.ndim != 4 or chips.shape[1] != 3 or chips.shape[2] != chips.shape[3]:
+        raise InputError(f"got chips of shape {chips.shape}, expected [B, 3, H, H]")
+    if size_px % (patch_px * merge):
+        raise InputError(f"got a size of {size_px} px, expected a multiple of {patch_px * merge}")
+    m = enlargement(chips.shape[2], size_px)
+    image = np.clip(m @ (chips.astype(np.float32) / 127.5 - 1) @ m.T, -1, 1)
+    units = size_px // (patch_px * merge)
+    grid = image.reshape(len(chips), 3, units, merge, patch_px, units, merge, patch_px)
+    ordered = grid.transpose(0, 2, 5, 3, 6, 1, 4, 7)
+    return np.ascontiguousarray(ordered.reshape(len(chips), (units * merge) ** 2, 3 * patch_px**2))

@@ -1,0 +1,1 @@
+"""Simulated Sentinel-1 products, AlphaEarth tiles and truth."""

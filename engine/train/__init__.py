@@ -1,0 +1,1 @@
+"""Pretraining of nano and the two stages of fine-tuning."""
