@@ -1,6 +1,6 @@
 """A product of a few bytes and the function that "looks" at it: for tests of what stands around that.
 
-The product is one JSON file: how many detections it has, how long looking takes, or the error that it ends in.
+The product is one JSON file: how many detections it has, how long looking takes, or the error that ends it.
 """
 
 from __future__ import annotations
