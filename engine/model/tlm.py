@@ -59,12 +59,11 @@ class TokenwiseModulation(nn.Module):
         super().__init__()
         self.config = config
         # The key names of the released vec64_film.pt: "0.weight", "0.bias", "2.weight", "2.bias".
-        self.mlp = nn.Sequential(
-            nn.Linear(PRIOR_DIM, config.hidden), nn.SiLU(), nn.Linear(config.hidden, 2 * config.channels)
-        )
+        last = nn.Linear(config.hidden, 2 * config.channels)
+        self.mlp = nn.Sequential(nn.Linear(PRIOR_DIM, config.hidden), nn.SiLU(), last)
         if config.variant == "fusar":
-            nn.init.zeros_(self.mlp[2].weight)
-            nn.init.zeros_(self.mlp[2].bias)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(
         self, tokens: Tensor, vectors: Tensor, positions: Tensor, mask: Tensor, grid: tuple[int, int]
