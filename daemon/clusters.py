@@ -113,7 +113,7 @@ def _describe(pixels: Pixels, label: NDArray[np.int64]) -> list[Cluster]:
                 box_px=(float(left[i]), float(top[i]), float(right[i] + 1), float(bottom[i] + 1)),
                 pixels=len(members),
                 on_land=bool(pixels.on_land[members[0]]),
-                over=pixels.over[members].any(0),
+                over=np.asarray(pixels.over[members].any(0)),
                 contrast=float(pixels.contrast[members][at, band]),
                 peak=float(pixels.smooth[members][at, band]),
             )

@@ -9,7 +9,7 @@ touches it, not even by rounding, as it would through an integral image.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ _TRIM_SIGMAS = 3.0
 
 ClutterModel = Literal["gamma", "lognormal"]
 Array = NDArray[np.float64]
+_F = TypeVar("_F", bound=np.floating[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ def window_sum(values: Array, length: int, axis: int) -> Array:
     power, start, total = values, 0, None
     for bit in range(length.bit_length()):
         if length >> bit & 1:
-            part = _cut(power, start, size, axis)
+            part: Array = _cut(power, start, size, axis)
             total = part if total is None else total + part
             start += 1 << bit
         if length >> (bit + 1):
@@ -206,7 +207,7 @@ def _three(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return total
 
 
-def _cut(values: NDArray[np.floating], start: int, size: int, axis: int) -> NDArray[np.floating]:
+def _cut(values: NDArray[_F], start: int, size: int, axis: int) -> NDArray[_F]:
     return values[start : start + size] if axis == 0 else values[:, start : start + size]
 
 

@@ -10,14 +10,15 @@ The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from daemon.clusters import Pixels, join
 from daemon.clutter import (
     CELL_PX,
     Array,
@@ -30,7 +31,6 @@ from daemon.clutter import (
     summarise,
     thresholds,
 )
-from daemon.clusters import Pixels, join
 from daemon.coverage import coverage_of
 from daemon.domain import Candidate, Clutter, Coverage
 from daemon.scene.product import Window
@@ -46,6 +46,7 @@ _PATCH_CELLS = 16  # side of what the second pass reads at once
 _MAX_CELLS = 40_000  # exceeding cells that the second pass takes: bounds its memory
 
 Progress = Callable[[float], None]
+_T = TypeVar("_T", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class ScanSettings:
             raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one in (0, 0.5)")
         if not 0 < self.guard_m < self.background_m:
             raise InputError(
-                f"got guard_m {self.guard_m} and background_m {self.background_m}, expected 0 < guard < background"
+                f"got guard_m {self.guard_m} and background_m {self.background_m}, "
+                "expected 0 < guard_m < background_m"
             )
 
 
@@ -243,7 +245,8 @@ def _beside_missing(
     if not missing.any():
         return missing
     solid = ndimage.minimum_filter(missing.view(np.uint8), _HOLE_PX)
-    return ndimage.maximum_filter(solid, _HOLE_PX + 2 * border_px).view(bool)
+    beside: NDArray[np.bool_] = ndimage.maximum_filter(solid, _HOLE_PX + 2 * border_px).view(bool)
+    return beside
 
 
 def _exceeding(
@@ -290,7 +293,7 @@ def _bounds(chosen: NDArray[np.bool_], where: tuple[slice, slice]) -> tuple[slic
     return slice(top + rows[0], top + rows[-1] + 1), slice(left + cols[0], left + cols[-1] + 1)
 
 
-def _spread(cells: NDArray[np.generic]) -> NDArray[np.generic]:
+def _spread(cells: NDArray[_T]) -> NDArray[_T]:
     return np.repeat(np.repeat(cells, CELL_PX, 0), CELL_PX, 1)
 
 
@@ -300,8 +303,8 @@ def _candidates(
     spacing_m = float(np.mean(scene.spacing_m))
     clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
     at_sea = [cluster for cluster in clusters if not cluster.on_land]
-    kept: Sequence = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
-    kept = sorted(kept[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
+    strongest = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
+    kept = sorted(strongest[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
     lines, samples = np.array([c.line_px for c in kept]), np.array([c.sample_px for c in kept])
     lon, lat = scene.geometry.lonlat(lines, samples) if kept else (lines, lines)
     candidates = []
