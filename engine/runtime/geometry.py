@@ -95,8 +95,8 @@ class Orbit:
     """A satellite's path through its state vectors.
 
     Between two state vectors the path is the polynomial that takes the positions and the velocities of the
-    four nearest (degree 7): at a spacing of 10 s exact far below a millimetre. Outside the first and last
-    time it is NaN.
+    four nearest (degree 7): at a spacing of 10 s exact far below a millimetre. The path goes on for one
+    interval beyond the first and the last; farther out it is NaN.
 
     Attributes:
         times_s: seconds since an epoch of the caller's choice, increasing, [n].
@@ -121,6 +121,12 @@ class Orbit:
         if not np.all(np.diff(self.times_s) > 0):
             raise InputError("got state vectors whose times do not increase: sort them, drop repeated ones")
 
+    @property
+    def span_s(self) -> tuple[float, float]:
+        """First and last time at which the path is known."""
+        t = self.times_s
+        return float(2 * t[0] - t[1]), float(2 * t[-1] - t[-2])
+
     @cached_property
     def _polynomials(self) -> tuple[Array, Array]:
         """Return each interval's length [m] and coefficients, highest power first, [m, degree + 1, 3]."""
@@ -141,7 +147,8 @@ class Orbit:
         t = np.asarray(t_s, np.float64)
         scale, polynomials = self._polynomials
         index = np.clip(np.searchsorted(self.times_s, t, side="right") - 1, 0, len(scale) - 1)
-        inside = (t >= self.times_s[0]) & (t <= self.times_s[-1])
+        first, last = self.span_s
+        inside = (t >= first) & (t <= last)
         unit = scale[index][..., None]
         tau = np.where(inside, t - self.times_s[index], np.nan)[..., None] / unit
         p = np.zeros((*t.shape, 3))
@@ -153,7 +160,7 @@ class Orbit:
         return p, v / unit, a / unit**2
 
     def at(self, t_s: ArrayLike) -> tuple[Array, Array]:
-        """Return position (m) and velocity (m/s) at times, [..., 3] each; NaN outside the state vectors."""
+        """Return position (m) and velocity (m/s) at times, [..., 3] each; NaN outside span_s."""
         p, v, _ = self._state(t_s)
         return p, v
 
@@ -239,11 +246,11 @@ def zero_doppler(
         look: side of the satellite's track that the radar looks at.
 
     Returns:
-        t_s, slant_range_m, [...] each; NaN where the pass lies outside the state vectors, or the point on
-        the other side of the track.
+        t_s, slant_range_m, [...] each; NaN where the pass lies outside the orbit's span, or the point on the
+        other side of the track.
     """
     x = ecef_from_geodetic(lon_deg, lat_deg, height_m)
-    first, last = orbit.times_s[0], orbit.times_s[-1]
+    first, last = orbit.span_s
     t = np.full(x.shape[:-1], (first + last) / 2)
     for _ in range(_ITERATIONS):
         p, v, a = orbit._state(t)

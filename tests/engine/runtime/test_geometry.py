@@ -16,49 +16,34 @@ from engine.runtime.geometry import (
     local_axes,
     zero_doppler,
 )
-
-MU, EARTH_RATE, RADIUS_M, INCLINATION = 3.986004418e14, 7.2921159e-5, 7_070_000.0, np.radians(98.18)
-
-
-def true_path(t_s: np.ndarray, node_deg: float, phase_deg: float) -> tuple[np.ndarray, np.ndarray]:
-    """A circular orbit seen from the turning earth: position and velocity, exactly."""
-    rate = np.sqrt(MU / RADIUS_M**3)
-    u = np.radians(phase_deg) + rate * t_s
-    node = np.radians(node_deg) - EARTH_RATE * t_s
-    cos_u, sin_u, cos_i, sin_i = np.cos(u), np.sin(u), np.cos(INCLINATION), np.sin(INCLINATION)
-    plane = np.stack([cos_u, sin_u * cos_i, sin_u * sin_i], -1) * RADIUS_M
-    along = np.stack([-sin_u, cos_u * cos_i, cos_u * sin_i], -1) * RADIUS_M * rate
-    cos_n, sin_n = np.cos(node), np.sin(node)
-
-    def turned(v: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [cos_n * v[..., 0] - sin_n * v[..., 1], sin_n * v[..., 0] + cos_n * v[..., 1], v[..., 2]], -1
-        )
-
-    position = turned(plane)
-    carried = -EARTH_RATE * np.stack([-position[..., 1], position[..., 0], 0 * position[..., 2]], -1)
-    return position, turned(along) + carried
+from tests.support.orbits import circular_path
 
 
 def orbit(node_deg: float = 20.0, phase_deg: float = 40.0, spacing_s: float = 10.0) -> Orbit:
     times = np.arange(-60.0, 100.0, spacing_s)
-    return Orbit(times, *true_path(times, node_deg, phase_deg))
+    return Orbit(times, *circular_path(times, node_deg, phase_deg))
 
 
 def test_orbit_is_exact_to_a_tenth_of_a_millimetre_at_ten_seconds() -> None:
     t = np.linspace(-60, 90, 4001)
     position, velocity = orbit().at(t)
-    true_position, true_velocity = true_path(t, 20.0, 40.0)
+    true_position, true_velocity = circular_path(t, 20.0, 40.0)
     assert np.abs(position - true_position).max() < 1e-4
     assert np.abs(velocity - true_velocity).max() < 1e-4
 
 
-def test_orbit_takes_two_state_vectors_and_is_nan_outside() -> None:
+def test_orbit_goes_on_for_one_interval_and_is_nan_beyond() -> None:
+    path = orbit()
+    position, velocity = path.at([-70.0, 100.0, -70.1, 100.1])
+    assert np.abs(position[:2] - circular_path(np.array([-70.0, 100.0]), 20.0, 40.0)[0]).max() < 0.01
+    assert np.isnan(position[2:]).all() and np.isnan(velocity[2:]).all()
+
+
+def test_orbit_takes_two_state_vectors() -> None:
     times = np.array([0.0, 10.0])
-    short = Orbit(times, *true_path(times, 20.0, 40.0))
-    position, velocity = short.at([0.0, 5.0, 10.0, 10.1, -0.1])
-    assert np.abs(position[:3] - true_path(np.array([0.0, 5.0, 10.0]), 20.0, 40.0)[0]).max() < 1e-2
-    assert np.isnan(position[3:]).all() and np.isnan(velocity[3:]).all()
+    short = Orbit(times, *circular_path(times, 20.0, 40.0))
+    t = np.array([0.0, 5.0, 10.0])
+    assert np.abs(short.at(t)[0] - circular_path(t, 20.0, 40.0)[0]).max() < 1e-2
 
 
 @pytest.mark.parametrize("times", [[0.0], [0.0, 0.0], [1.0, 0.0]])
