@@ -83,19 +83,23 @@ def _cells(
     """Return line, sample and distance to the shore of a tile's cells; None where no coast is near."""
     from rasterio.warp import transform
 
-    count = TILE_PX // CELL_PX
-    along = (np.arange(count) + 0.5) * CELL_PX * PIXEL_M
-    x, y = np.meshgrid(origin[0] + along, origin[1] + along)
-    lon, lat = transform(crs, "EPSG:4326", x.ravel().tolist(), y.ravel().tolist())
-    line, sample = (values.reshape(count, count) for values in base.pixel(np.array(lon), np.array(lat)))
-    inside = (line >= 0) & (line < base.shape[0]) & (sample >= 0) & (sample < base.shape[1])
-    if not inside.any():
-        return None
-    shore = terrain.shore_px(line, sample)
-    shore[~inside] = -1e6
     reach = SHALLOW_M / SPACING_M
-    if shore.max() < -reach or shore[inside].min() > reach:
-        return None
+    for count in (5, TILE_PX // CELL_PX):  # a few places tell whether to look closer
+        along = (np.arange(count) + 0.5) * TILE_PX * PIXEL_M / count
+        x, y = np.meshgrid(origin[0] + along, origin[1] + along)
+        lon, lat = transform(crs, "EPSG:4326", x.ravel().tolist(), y.ravel().tolist())
+        line, sample = (values.reshape(count, count) for values in base.pixel(np.array(lon), np.array(lat)))
+        between = TILE_PX * PIXEL_M / SPACING_M / count if count == 5 else 0.0
+        inside = (line >= -between) & (line < base.shape[0] + between)
+        inside &= (sample >= -between) & (sample < base.shape[1] + between)
+        shore = terrain.shore_px(line, sample)
+        if (
+            not inside.any()
+            or shore[inside].max() < -reach - between
+            or shore[inside].min() > reach + between
+        ):
+            return None
+    shore[~inside] = -1e6
     return line, sample, shore
 
 

@@ -86,6 +86,7 @@ def product(identity: Identity, grid: Acquisition, tables: Tables, polarisation:
                 _header(identity, polarisation, number),
                 ("generalAnnotation", _general(identity, grid)),
                 ("imageAnnotation", _image(identity, grid)),
+                ("dopplerCentroid", [_list("dcEstimate", _centroids(identity, grid))]),
                 (
                     "swathTiming",
                     [("linesPerBurst", 0), ("samplesPerBurst", 0), ("burstList", [], {"count": "0"})],
@@ -303,6 +304,26 @@ def _image(identity: Identity, grid: Acquisition) -> list[Node]:
         ("bistaticDelayCorrectionApplied", "true"),
     ]
     return [("imageInformation", information), ("processingInformation", processing)]
+
+
+def _centroids(identity: Identity, grid: Acquisition) -> list[list[Node]]:
+    """Return Doppler centroids of zero: the satellite steers them away."""
+    start = _float(2 * grid.slant_range_m / SPEED_OF_LIGHT_M_S)
+    zeros = _array("geometryDcPolynomial", [0.0, 0.0, 0.0], "{:.6e}")
+    return [
+        [
+            ("azimuthTime", _time(identity, grid, line)),
+            ("t0", start),
+            zeros,
+            ("dataDcPolynomial", *zeros[1:]),
+            ("dataDcRmsError", _float(0.0)),
+            ("dataDcRmsErrorAboveThreshold", "false"),
+            ("fineDceAzimuthStartTime", stamp(identity.start)),
+            ("fineDceAzimuthStopTime", stamp(identity.stop)),
+            _list("fineDce", [[("slantRangeTime", start), ("frequency", _float(0.0))]]),
+        ]
+        for line in (0, grid.shape[0] - 1)
+    ]
 
 
 def _conversions(identity: Identity, grid: Acquisition) -> list[list[Node]]:

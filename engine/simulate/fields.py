@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.simulate import physics
 
-STRIPE = 64
+STRIPE = 32
 HALO = 32  # lines and samples that a filter may reach beyond a block
 
 
