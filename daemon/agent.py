@@ -79,9 +79,8 @@ class SceneWorker:
         async with self._working():
             try:
                 scene = decode(payload)
-                origin = dataclasses.replace(origin, event_id=scene.event_id)
                 accepted: Accepted = await self._stored(ledger.accept, scene)
-                await self._look(origin, accepted, scene)
+                await self._look(dataclasses.replace(origin, event_id=scene.event_id), accepted, scene)
             except ConfigError:
                 raise
             except Exception as error:

@@ -33,8 +33,20 @@ def _in_utc(time: datetime) -> datetime:
     return time.astimezone(timezone.utc)
 
 
+def _storable(text: str) -> str:
+    """Refuse what JSON can hold and PostgreSQL cannot."""
+    if "\0" in text:
+        raise ValueError("a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
+    return text
+
+
 Utc = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_storable)]
+Number = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Part(BaseModel):
@@ -53,9 +65,9 @@ class ProductRef(_Part):
 
     name: Text  # as ESA gives it, without .SAFE or .zip
     uri: Text  # folder, zip, COG or remote place
-    uuid: str | None = None
+    uuid: Text | None = None
     kind: Literal["SAFE", "COG", "AWS"]
-    size_bytes: Annotated[int, Field(ge=0)] | None = None
+    size_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     checksum: Checksum | None = None
     published: Utc | None = None
 
@@ -71,12 +83,12 @@ class SceneAcquired(_Part):
     platform: Text  # S1A ... S1D
     mode: Text  # IW, EW, SM, WV
     product_type: Text  # GRD, SLC, OCN, RAW
-    resolution: str | None = None  # F, H, M; null where the type has none
+    resolution: Text | None = None  # F, H, M; null where the type has none
     polarisations: Annotated[tuple[Text, ...], Field(min_length=1)]  # co-polarised first
     start: Utc
     stop: Utc
-    absolute_orbit: Annotated[int, Field(ge=1)]
-    datatake: Annotated[int, Field(ge=0)]  # decimal; names write it in hexadecimal
+    absolute_orbit: Number
+    datatake: Number  # decimal; names write it in hexadecimal
     footprint: dict[str, Any] | None = None  # GeoJSON geometry, longitude and latitude
 
     @model_validator(mode="after")

@@ -114,7 +114,9 @@ def send_dead(
         "offset": str(origin.offset),
     }
     with Publisher(settings) as publisher:
-        publisher.send(settings.dead_topic, key, payload, [(k, v.encode()) for k, v in headers.items()])
+        publisher.send(
+            settings.dead_topic, key, payload, [(k, v.encode(errors="replace")) for k, v in headers.items()]
+        )
 
 
 def ensure_topics(settings: KafkaSettings) -> str:

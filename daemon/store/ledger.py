@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from ..domain import SceneResult, Versions
@@ -121,7 +122,7 @@ def fail(session: Session, origin: Origin | None, accepted: Accepted, error: Exc
     acquisition, product = _locked(session, accepted)
     if product.state in (None, "failed"):
         product.state = "failed"
-        product.error_class, product.error_message = type(error).__name__, str(error)
+        product.error_class, product.error_message = type(error).__name__, _said(error)
     _close_attempts(session, product.id)
     session.flush()
     _settle(session, acquisition)
@@ -162,7 +163,7 @@ def postpone(
             product_id=accepted.product_id,
             number=number,
             error_class=type(error).__name__,
-            error_message=str(error),
+            error_message=_said(error),
             next_attempt_at=next_at,
         )
     )
@@ -182,7 +183,7 @@ def dead_letter(session: Session, origin: Origin, payload: bytes | None, error: 
         product_id=None,
         payload=payload,
         error_class=type(error).__name__,
-        error_message=str(error),
+        error_message=_said(error),
     )
 
 
@@ -195,7 +196,7 @@ def end_message(session: Session, origin: Origin, accepted: Accepted, error: Exc
         product_id=accepted.product_id,
         payload=None,
         error_class=type(error).__name__ if error else None,
-        error_message=str(error) if error else None,
+        error_message=_said(error) if error else None,
     )
 
 
@@ -365,3 +366,9 @@ def _upsert_message(session: Session, origin: Origin, **fields: Any) -> None:
     fields["event_id"] = origin.event_id
     values = insert(Message).values(**place, **fields)
     session.execute(values.on_conflict_do_update(index_elements=list(place), set_=fields))
+
+
+def _said(error: Exception) -> str:
+    """Return an error's text as PostgreSQL can hold it; the database's own without statement and values."""
+    text = str(error.orig if isinstance(error, DBAPIError) else error)
+    return text.replace("\0", "").encode(errors="replace").decode()

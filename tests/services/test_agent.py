@@ -20,7 +20,6 @@ from sqlalchemy import make_url, text
 
 from daemon.app import Daemon
 from daemon.config import Settings, StoreSettings
-from daemon.messages import SCHEMA
 from daemon.publish import Publisher, client_options, ensure_topics, scene_of
 from daemon.store import schema, status
 from daemon.store.session import Store
@@ -110,13 +109,17 @@ def test_every_kind_of_message_ends_in_the_ledgers(settings: Settings, store: St
     newer = json.dumps({**scene, "schema": "fusar.scene-acquired/2"}).encode()
     sentinel2 = json.dumps({**scene, "product": {**scene["product"], "name": "S2A_MSIL1C"}}).encode()
     extended = json.dumps({**scene, "added_later": {"a": 1}}).encode()
-    bad = [b"not json", newer, b"", b"[]", sentinel2]
+    # sound by its form, and yet nothing that PostgreSQL can hold: no text has NUL, no bigint is so big
+    nul = json.dumps({**scene, "source": "\0", "event_id": "\0"}).encode()
+    surrogate = json.dumps({**scene, "schema": "\ud800"}).encode()
+    big = json.dumps({**scene, "datatake": 10**30}).encode()
+    bad = [b"not json", newer, b"", b"[]", sentinel2, nul, surrogate, big]
     publish(settings, good, *bad, good, extended, torn, missing, wide, bug, better)
 
     run(settings)
 
     assert rows(store, "SELECT state, error_class, count(*) FROM message GROUP BY 1, 2 ORDER BY 1, 2") == [
-        ("dead_lettered", "MessageError", 5),
+        ("dead_lettered", "MessageError", 8),
         ("handled", "RuntimeError", 1),
         ("handled", "SceneCorrupt", 1),
         ("handled", "SceneMissing", 1),
@@ -137,15 +140,15 @@ def test_every_kind_of_message_ends_in_the_ledgers(settings: Settings, store: St
         ("unsupported", 1),
     ]
     assert rows(store, "SELECT count(*) FROM current_detections") == [(4,)]
-    assert_balanced(store, messages=13)
-    assert committed(settings) == 13
+    assert_balanced(store, messages=16)
+    assert committed(settings) == 16
 
     dead = read_dead(settings)
     assert sorted(message.value or b"" for message in dead) == sorted(bad)
     for message in dead:
         headers = dict(message.headers)
         assert headers["error_class"] == b"MessageError"
-        assert SCHEMA.encode() in headers["error_message"] or b"S1A_IW" in headers["error_message"]
+        assert headers["error_message"]
         assert headers["topic"].decode() == settings.kafka.scenes_topic
         assert headers["partition"] == b"0"
         assert message.key == b"key"

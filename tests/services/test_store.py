@@ -303,6 +303,12 @@ def test_offsets_of_another_cluster_are_other_messages(store: Store) -> None:
     ]
 
 
+def test_what_postgresql_cannot_hold_of_an_error_is_left_out(store: Store) -> None:
+    with store.transaction() as session:
+        ledger.dead_letter(session, origin(), b"\0", ValueError("a\0b \ud800"))
+    assert rows(store, "SELECT error_message, payload FROM message") == [("ab ?", b"\0")]
+
+
 def test_footprints_of_notices_are_kept(store: Store) -> None:
     scene = scene_of(place(tiny.NAME))
     ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
