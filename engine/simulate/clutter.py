@@ -181,16 +181,25 @@ def draw_land(
         level = mean_db[:, 0] + mean_db[:, 1] * 0.7 * rng.standard_normal() + 0.5
         power[:, labels == label] = physics.from_db(level)[:, None]
     power *= np.exp(rough)
-    power += _structures(rng, labels, coast)
+    power += structures(rng, labels, coast)
     if rng.random() < 0.4:  # surf or a cliff
         power *= np.where(np.abs(coast - 1) < 1.5, np.float32(rng.uniform(1.2, 4)), np.float32(1))
     return labels, power
 
 
-def _structures(
+def structures(
     rng: np.random.Generator, labels: NDArray[np.int8], coast: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Buildings, quays, masts: bright points, dense where land is built."""
+    """Draw the power of buildings, quays and masts: bright points, dense where land is built.
+
+    Args:
+        rng: draws places and powers.
+        labels: classes, [H, W].
+        coast: distance to the shore in samples, positive on land, [H, W].
+
+    Returns:
+        Power in VV and VH, [2, H, W].
+    """
     from scipy.ndimage import gaussian_filter
 
     built = landcover.CLASSES.index("built")

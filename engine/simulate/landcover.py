@@ -30,7 +30,7 @@ COAST_WEIGHTS = (0.0, 0.22, 0.14, 0.06, 0.12, 0.12, 0.22, 0.11, 0.01)
 
 
 @lru_cache(maxsize=1)
-def _statistics() -> dict[str, NDArray]:
+def _statistics() -> dict[str, NDArray[np.float32]]:
     with np.load(Path(__file__).with_name("alphaearth_classes.npz")) as archive:
         return {name: archive[name] for name in ("mean", "factor", "backscatter_db")}
 

@@ -145,8 +145,8 @@ def draw_ship(
     # hull: corner reflections along the deck and at both ends; superstructure: a bright cluster
     hull = 3 + int(length / 11)
     tower = 2 + int(length / 60)
-    u = np.concatenate([rng.uniform(-0.5, 0.5, hull), [-0.48, 0.48], np.empty(tower)]) * length
-    power = np.concatenate([rng.gamma(0.7, 1.0, hull), rng.uniform(0.3, 1.0, 2), np.empty(tower)])
+    u = np.concatenate([rng.uniform(-0.5, 0.5, hull), [-0.48, 0.48], np.zeros(tower)]) * length
+    power = np.concatenate([rng.gamma(0.7, 1.0, hull), rng.uniform(0.3, 1.0, 2), np.zeros(tower)])
     place = rng.uniform(0.1, 0.25) * rng.choice([-1, 1]) if rng.random() < 0.7 else rng.uniform(-0.45, 0.45)
     u[-tower:] = np.clip(place * length + rng.normal(0, 0.05 * length, tower), -length / 2, length / 2)
     share = rng.uniform(0.35, 0.8)
