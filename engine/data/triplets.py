@@ -24,6 +24,7 @@ from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, Request, prompt
 
 PATCH_PX, MERGE = 14, 2
 FAR_AWAY = 1e3  # of a filler anchor, in sides of the image
+_PAD = "<|endoftext|>"
 IGNORE = -100  # the label of a token that carries no loss
 _RELEASED_SYSTEM = "You are a helpful assistant."  # Qwen's own, in the released form
 
@@ -153,15 +154,17 @@ class Collate:
     Args:
         tokenizer: a ``tokenizers.Tokenizer`` that knows the image token.
         image_px: side of the enlarged image.
-        pad_id: token that fills rows at the right.
+
+    Raises:
+        DatasetError: the tokenizer lacks a special token of Qwen2.5-VL.
     """
 
-    def __init__(self, tokenizer: Any, image_px: int, pad_id: int) -> None:
+    def __init__(self, tokenizer: Any, image_px: int) -> None:
         self._image_px = image_px
-        self._pad_id = pad_id
+        self._pad_id = tokenizer.token_to_id(_PAD)
         self._image_id = tokenizer.token_to_id(IMAGE_TOKEN)
-        if self._image_id is None:
-            raise DatasetError(f"got a tokenizer without {IMAGE_TOKEN}, expected one of Qwen2.5-VL or nano")
+        if self._image_id is None or self._pad_id is None:
+            raise DatasetError(f"got a tokenizer without {IMAGE_TOKEN} or {_PAD}, expected one of Qwen2.5-VL")
 
     def __call__(self, triplets: Sequence[Triplet]) -> TripletBatch:
         """Pad tokens and priors, cut images into patches."""
