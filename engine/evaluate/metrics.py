@@ -57,7 +57,6 @@ class Pairing:
 class Rule:
     """When a prediction may take a truth: the highest value is the best; None where it may not."""
 
-    name: str
     value: Callable[[Thing, Thing], float | None]
 
 
@@ -69,7 +68,7 @@ def centre_rule(spacing_m: float) -> Rule:
         distance_m = float(np.hypot(x - u, y - v)) * spacing_m
         return -distance_m if distance_m <= max(NEAREST_M, true.length_m / 4) else None
 
-    return Rule("centre", value)
+    return Rule(value)
 
 
 def iou_rule(least: float) -> Rule:
@@ -79,7 +78,7 @@ def iou_rule(least: float) -> Rule:
         overlap = iou(predicted.box_px, true.box_px)
         return overlap if overlap >= least else None
 
-    return Rule(f"iou{round(least * 100)}", value)
+    return Rule(value)
 
 
 def iou(a: Box, b: Box) -> float:

@@ -35,15 +35,16 @@ from engine.runtime.prior import Prior
 from engine.runtime.text import LABELS, Answer, Request, parse_detections
 
 CORE = (float(MARGIN_PX), float(MARGIN_PX + CORE_PX))
+SHIPS = Question("ship")
 _CURVE_POINTS = 200
 
 
 class Asks(Protocol):
     """What this module needs of ``engine.runtime.predictor.Predictor``."""
 
-    def ask(
+    def ask(  # noqa: D102
         self, requests: Sequence[Request], progress: Callable[[int], None] | None = None
-    ) -> list[Answer]: ...  # noqa: D102
+    ) -> list[Answer]: ...
 
 
 @dataclass
@@ -147,26 +148,21 @@ def score(answered: Answered, threshold: float, resamples: int = 1000) -> dict[s
         threshold: the operating point: objects below this score do not count.
         resamples: of the chips, for intervals.
     """
-    every = np.arange(len(answered.truth))
     status = np.array(answered.status)
+    both = {"given": answered.with_prior, "withheld": answered.without_prior}
     out: dict[str, Any] = {
         "with_prior": _detection(answered.truth, answered.with_prior, threshold, resamples),
         "prior_withheld": _detection(answered.truth, answered.without_prior, threshold, resamples),
         "by_prior_status": {},
     }
     for name in ("absent", "partial", "full"):
-        chosen = every[status == name]
+        chosen = np.flatnonzero(status == name)
         truth = [answered.truth[i] for i in chosen]
-        out["by_prior_status"][name] = {"chips": len(chosen)} | {
-            key: summary(
-                count(
-                    _pairings(truth, [answers[i] for i in chosen], centre_rule(SPACING_M)), SHIPS, threshold
-                ),
-                resamples,
-            )
-            for key, answers in (("given", answered.with_prior), ("withheld", answered.without_prior))
-            if len(chosen)
-        }
+        part: dict[str, Any] = {"chips": len(chosen)}
+        for key, answers in both.items():
+            pairings = _pairings(truth, [answers[i] for i in chosen], centre_rule(SPACING_M))
+            part[key] = summary(count(pairings, SHIPS, threshold), resamples)
+        out["by_prior_status"][name] = part
     if answered.counting:
         ships = [sum(thing.label == "ship" for thing in things) for things in answered.truth]
         right = [a.text.strip() == str(n) for a, n in zip(answered.counting, ships, strict=True)]
@@ -177,38 +173,31 @@ def score(answered: Answered, threshold: float, resamples: int = 1000) -> dict[s
     return out
 
 
-SHIPS = Question("ship")
-
-
 def _detection(
     truth: Sequence[Sequence[Thing]], answers: Sequence[Answer], threshold: float, resamples: int
 ) -> dict[str, Any]:
     centre = _pairings(truth, answers, centre_rule(SPACING_M))
-    out: dict[str, Any] = {
-        "ships": {"centre": summary(count(centre, SHIPS, threshold), resamples)},
-        "ships_of_25_m_and_more": summary(
-            count(centre, Question("ship", (25, np.inf)), threshold), resamples
-        ),
-        "ships_in_the_core": summary(count(centre, Question("ship", region_px=CORE), threshold), resamples),
+
+    def found(question: Question, pairings: Sequence[Pairing] = centre) -> dict[str, object]:
+        return summary(count(pairings, question, threshold), resamples)
+
+    return {
+        "ships": {
+            "centre": found(SHIPS),
+            "iou25": found(SHIPS, _pairings(truth, answers, iou_rule(0.25))),
+            "iou50": found(SHIPS, _pairings(truth, answers, iou_rule(0.5))),
+        },
+        "ships_of_25_m_and_more": found(Question("ship", (25, np.inf))),
+        "ships_in_the_core": found(Question("ship", region_px=CORE)),
         "ships_by_length": {
-            _length_name(low, high): summary(
-                count(centre, Question("ship", (low, high)), threshold), resamples
-            )
-            for low, high in LENGTH_CLASSES_M
+            _length_name(low, high): found(Question("ship", (low, high))) for low, high in LENGTH_CLASSES_M
         },
-        "by_label": {
-            label: summary(count(centre, Question(label), threshold), resamples) for label in LABELS[1:]
-        },
+        "by_label": {label: found(Question(label)) for label in LABELS[1:]},
         "ship_count_exact": share(counted_right(centre, SHIPS, threshold), resamples),
         "text_valid": share([valid_text(answer.text) for answer in answers], resamples),
         "saturated": share([answer.outcome == "saturated" for answer in answers], resamples),
         "curve": _curve(centre),
     }
-    for least in (0.25, 0.5):
-        rule = iou_rule(least)
-        pairings = _pairings(truth, answers, rule)
-        out["ships"][rule.name] = summary(count(pairings, SHIPS, threshold), resamples)
-    return out
 
 
 def _pairings(truth: Sequence[Sequence[Thing]], answers: Sequence[Answer], rule: Rule) -> list[Pairing]:
@@ -257,14 +246,10 @@ def markdown(report: dict[str, Any]) -> str:
             f"saturated {_share(part['saturated'])}; average precision {part['curve']['average_precision']}.",
             "",
         ]
-    lines += [
-        "## By what the prior knows",
-        "",
-        "| prior | chips | F1 given | F1 withheld |",
-        "|---|---|---|---|",
-    ]
+    lines += ["## By what the prior knows", ""]
+    lines += ["| prior | chips | F1 given | F1 withheld |", "|---|---|---|---|"]
     for name, part in report["results"]["by_prior_status"].items():
-        given, withheld = (_value(part.get(key), "f1") for key in ("given", "withheld"))
+        given, withheld = (_value(part[key], "f1") for key in ("given", "withheld"))
         lines.append(f"| {name} | {part['chips']} | {given} | {withheld} |")
     counting = report["results"].get("counting_task")
     if counting:
@@ -277,8 +262,8 @@ def _row(name: str, part: dict[str, Any]) -> str:
     return f"| {name} | {values} | {part['hits'] + part['missed']} |"
 
 
-def _value(part: dict[str, Any] | None, name: str) -> str:
-    if not part or part[name] is None:
+def _value(part: dict[str, Any], name: str) -> str:
+    if part[name] is None:
         return "-"
     low, high = part[f"{name}_95"] or (float("nan"), float("nan"))
     return f"{part[name]:.3f} ({low:.3f} to {high:.3f})"
