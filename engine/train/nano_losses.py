@@ -10,6 +10,8 @@ Text alone teaches a small model slowly where things are. Three helpers:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,21 +31,27 @@ class Pretrainer(nn.Module):
 
     Args:
         model: nano.
-        first_number: token id of "0"; the integers up to the chip's side follow it.
+        number_ids: token ids of the integers from 0 to the chip's side.
     """
 
     directions: Tensor
     scale: Tensor
+    number_ids: Tensor
+    value_of: Tensor
 
-    def __init__(self, model: FusarGpt, first_number: int) -> None:
+    def __init__(self, model: FusarGpt, number_ids: Sequence[int]) -> None:
         super().__init__()
         self.model = model
-        self.first_number = first_number
         width = model.base.config.text_config.hidden_size
         generator = torch.Generator().manual_seed(5)
         basis = torch.linalg.qr(torch.randn(width, CLASSES + 4, generator=generator))[0].T
         self.register_buffer("directions", basis.contiguous())
         self.register_buffer("scale", torch.tensor([1.0] * CLASSES + [_BOX_SCALE] * 4))
+        ids = torch.tensor(number_ids)
+        value_of = torch.full((model.base.config.text_config.vocab_size,), -1)
+        value_of[ids] = torch.arange(len(ids))
+        self.register_buffer("number_ids", ids)
+        self.register_buffer("value_of", value_of)
         self.coordinates = nn.Linear(width, 4 * width, bias=False)
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
@@ -60,7 +68,7 @@ class Pretrainer(nn.Module):
         with torch.no_grad():
             for table in (base.get_input_embeddings().weight, base.lm_head.weight):
                 table.normal_(0, 0.02)
-                table[self.first_number : self.first_number + IMAGE_PX + 1] = 0.03 * features
+                table[self.number_ids] = 0.03 * features
 
     def read(self, visual: Tensor) -> Tensor:
         """Read class logits and box offsets off visual tokens, [B, 81, CLASSES + 4]."""
@@ -76,10 +84,9 @@ class Pretrainer(nn.Module):
         noise = noise - (noise @ self.directions.T) @ self.directions
         return along @ self.directions + noise
 
-    def decode(self, ids: Tensor, visual: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the last hidden states and those of the last layer but one, [B, T, C] each."""
+    def decode(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states of embeddings [B, T, C], and those of the last layer but one."""
         text = self.model.base.model.language_model
-        x = self.model.embed(ids, visual)
         length = x.shape[1]
         mask = torch.full((length, length), -1e4, dtype=x.dtype).triu(1)[None, None]
         rotary = text.rotary_emb(x, positions)
@@ -112,16 +119,15 @@ class Pretrainer(nn.Module):
         target = labels[asked]
         logits = base.lm_head(hidden[asked]).float()
         log_p = logits.log_softmax(-1)
-        number = (
-            (target >= self.first_number) & (target <= self.first_number + IMAGE_PX) & (owner[asked] >= 0)
-        )
+        number = (self.value_of[target] >= 0) & (owner[asked] >= 0)
+        value = self.value_of[target[number]]
         words = -log_p[~number].gather(1, target[~number][:, None]).sum()
-        soft = self._soft(log_p[number], target[number] - self.first_number)
+        soft = self._soft(log_p[number], value)
         loss = (words + soft.sum()) / len(target)
-        said = logits[number][:, self.first_number : self.first_number + IMAGE_PX + 1].argmax(1)
+        said = logits[number][:, self.number_ids].argmax(1)
         facts = {
             "words": words.item() / max(1, int((~number).sum())),
-            "slip_px": _mean((said - (target[number] - self.first_number)).abs()),
+            "slip_px": _mean((said - value).abs()),
         }
         images = (ids == base.config.image_token_id).nonzero()[:, 1].reshape(len(ids), model.image_tokens)
         cells = images + torch.arange(len(ids))[:, None] * ids.shape[1]
@@ -144,7 +150,7 @@ class Pretrainer(nn.Module):
         near = value[:, None] + step
         weight = torch.exp(-0.5 * (step / _SOFT_SD) ** 2) * ((near >= 0) & (near <= IMAGE_PX))
         weight = weight / weight.sum(1, keepdim=True)
-        return -(weight * log_p.gather(1, near.clamp(0, IMAGE_PX) + self.first_number)).sum(1)
+        return -(weight * log_p.gather(1, self.number_ids[near.clamp(0, IMAGE_PX)])).sum(1)
 
 
 def _mean(values: Tensor) -> float:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from engine.errors import DatasetError
 from engine.model.fusar import FusarGpt, new_fusar, save_fusar
-from engine.model.nano import IMAGE_PX, build_nano
+from engine.model.nano import IMAGE_PX, build_nano, number_ids
 from engine.runtime.image import enlargement
 from engine.simulate.chips import ChipSet, make_chips
 from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
@@ -104,9 +104,9 @@ def _spawn(
     if len(jobs) == 1:
         _job(0, jobs, out, config)
     elif jobs:
-        import torch.multiprocessing as mp
+        from torch.multiprocessing.spawn import start_processes
 
-        mp.start_processes(_job, args=(jobs, out, config), nprocs=len(jobs), start_method="spawn")
+        start_processes(_job, args=(jobs, out, config), nprocs=len(jobs), start_method="spawn")
 
 
 def _result(step: str, rank: int, world: int) -> str:
@@ -163,7 +163,7 @@ def build(config: PretrainConfig) -> tuple[Pretrainer, Any]:
     base, tokenizer = build_nano(config.seed)
     base.model.language_model.config._attn_implementation = "eager"  # compiles to one kernel at this size
     torch.manual_seed(config.seed)
-    return Pretrainer(new_fusar(base, IMAGE_PX), tokenizer.token_to_id("0")), tokenizer
+    return Pretrainer(new_fusar(base, IMAGE_PX), number_ids(tokenizer)), tokenizer
 
 
 class _Trainer:
@@ -226,7 +226,7 @@ class _Trainer:
             if self.step == "vision":
                 return dense, facts
             ids = torch.from_numpy(batch.ids)
-            hidden, middle = self.decode(ids, visual, positions(self.net.model, ids))
+            hidden, middle = self.decode(self.net.model.embed(ids, visual), positions(self.net.model, ids))
             text, more = self.net.text_loss(
                 hidden,
                 middle,
