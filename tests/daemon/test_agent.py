@@ -159,7 +159,7 @@ def test_one_scene_at_a_time_and_the_loop_stays_free(book: Book) -> None:
         await both
         return ticks
 
-    assert asyncio.run(main()) > 8
+    assert asyncio.run(main()) >= 3
     assert book.calls.count("record") == 2
     assert "fail" not in book.calls
 
