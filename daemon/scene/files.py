@@ -6,6 +6,7 @@ Metadata are read whole, bounded; pixels go to GDAL by name and are read by wind
 from __future__ import annotations
 
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
@@ -145,7 +146,14 @@ class Archive(Files):
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(member) as file:
                 data = file.read(METADATA_LIMIT + 1)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            OSError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+        ) as error:
             raise SceneCorrupt(f"{self.name}: got {error} reading {path} from the zip") from None
         self._bounded(path, len(data))
         return data

@@ -105,6 +105,8 @@ def _export(
                 dynamic_shapes=shapes,
                 verbose=False,
             )
+            if program is None:
+                raise RuntimeError("the exporter returned nothing")
             program.save(str(path))
     except (RuntimeError, ValueError) as error:
         raise ExportError(f"{path.name} could not be exported: {error}") from error

@@ -125,17 +125,24 @@ class Predictor:
             if waiting and (not active or free >= min(len(waiting), self._rows // 2)):
                 batch = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 cache = self._room(cache, batch, max(len(row.prompt.ids) for row in batch))
-                self._prefill(batch, cache, first=len(active))
+                self._advance(batch, self._fill(batch), cache, first=len(active))
                 active += batch
             else:
                 cache = self._room(cache, active, max(len(row.writing.fresh) for row in active))
-                self._step(active, cache)
+                self._advance(active, self._step(active), cache, first=0)
             ended = self._compact(active, cache)
             for row in ended:
                 answers[row.number] = self._answer(row)
             if progress is not None and ended:
                 progress(len(ended))
         return [answer for answer in answers if answer is not None]
+
+    def first_tensors(self, requests: Sequence[Request]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the visual tokens [N, C] and the logits of each answer's first token [B, V], for parity."""
+        rows = [self._row(number, request) for number, request in enumerate(requests)]
+        step = self._fill(rows)
+        cache = self.backend.allocate(len(rows), step.input_ids.shape[1])
+        return step.visual, self.backend.decode(step, cache, 0)
 
     def _grammar(self, task: str) -> Grammar:
         spec = self.manifest.tasks[task]
@@ -179,8 +186,8 @@ class Predictor:
             cache.widen(columns)
         return cache
 
-    def _prefill(self, rows: Sequence[_Row], cache: Cache, first: int) -> None:
-        visual = self._look(rows)
+    def _fill(self, rows: Sequence[_Row]) -> Step:
+        """Return the step that reads the prompts of some rows."""
         tokens = max(len(row.prompt.ids) for row in rows)
         ids = np.zeros((len(rows), tokens), np.int64)
         index = np.full((len(rows), tokens), -1, np.int64)
@@ -194,8 +201,7 @@ class Predictor:
             positions[:, i, :length] = row.prompt.position_ids
             start += len(row.request.chips) * self.manifest.chip.tokens
         lengths = np.array([len(row.prompt.ids) for row in rows], np.int64)
-        step = Step(ids, visual, index, positions, np.zeros_like(lengths), lengths)
-        self._advance(rows, self.backend.decode(step, cache, first), lengths)
+        return Step(ids, self._look(rows), index, positions, np.zeros_like(lengths), lengths)
 
     def _look(self, rows: Sequence[_Row]) -> NDArray[np.float32]:
         """Return the visual tokens of all chips of some requests, [N, C]."""
@@ -210,7 +216,8 @@ class Predictor:
         )
         return visual.reshape(-1, visual.shape[-1])
 
-    def _step(self, rows: Sequence[_Row], cache: Cache) -> None:
+    def _step(self, rows: Sequence[_Row]) -> Step:
+        """Return the step that reads what some rows wrote last."""
         lengths = np.array([len(row.writing.fresh) for row in rows], np.int64)
         ids = np.zeros((len(rows), int(lengths.max())), np.int64)
         for i, row in enumerate(rows):
@@ -220,14 +227,12 @@ class Predictor:
         offset = np.array([row.prompt.next_position - len(row.prompt.ids) for row in rows], np.int64)
         positions = (used + offset)[:, None] + np.arange(ids.shape[1])
         visual = np.zeros((1, self.manifest.model.hidden), np.float32)
-        step = Step(
-            ids, visual, np.full_like(ids, -1), np.broadcast_to(positions, (3, *ids.shape)), used, lengths
-        )
-        self._advance(rows, self.backend.decode(step, cache, 0), lengths)
+        positions = np.broadcast_to(positions, (3, *ids.shape))
+        return Step(ids, visual, np.full_like(ids, -1), positions, used, lengths)
 
-    @staticmethod
-    def _advance(rows: Sequence[_Row], logits: NDArray[np.float32], lengths: NDArray[np.int64]) -> None:
-        for row, own, length in zip(rows, logits, lengths, strict=True):
+    def _advance(self, rows: Sequence[_Row], step: Step, cache: Cache, first: int) -> None:
+        logits = self.backend.decode(step, cache, first)
+        for row, own, length in zip(rows, logits, step.new_len, strict=True):
             row.used += int(length)
             row.writing.advance(own)
 
