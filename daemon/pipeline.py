@@ -15,28 +15,28 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from engine.runtime.prior import Prior
-
 from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SourceUnavailable
+from daemon.errors import SceneUnsupported, SourceUnavailable
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
 from daemon.scene.product import open_scene
 from engine.errors import InputError
+from engine.runtime.prior import Prior
 
 if TYPE_CHECKING:
     from engine.runtime.land import Coastline
-    from engine.runtime.predictor import Predictor
 
     from daemon.prior import PriorIndex
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
     from engine.runtime.image import Cell
-    from engine.runtime.text import Request
+    from engine.runtime.predictor import Predictor
+    from engine.runtime.text import Answer, Request
 
+_SPACING_TOLERANCE = 0.25  # share by which a scene's spacing may differ from the engine's
 # Stages in their order, as progress and timings name them.
 STAGES = ("open", "scan", "chips", "engine", "measure")
 Progress = Callable[[str, float], None]
@@ -104,10 +104,10 @@ def process(
         BackendError: the engine failed.
     """
     started = time.perf_counter()
-    scene = open_scene(uri)
-    land = SceneLand(coastline, scene.geometry)
-    opened_s = time.perf_counter() - started
-    return process_scene(scene, land, predictor, prior, settings, progress, opened_s)
+    with open_scene(uri) as scene:
+        land = SceneLand(coastline, scene.geometry)
+        opened_s = time.perf_counter() - started
+        return process_scene(scene, land, predictor, prior, settings, progress, opened_s)
 
 
 def process_scene(
@@ -124,8 +124,8 @@ def process_scene(
     report = progress or (lambda stage, done: None)
     report("open", 1.0)
     clock = _Clock(open=opened_s)
-    info, versions = scene_info(scene), _versions(land, predictor, prior, settings)
-    notes = list(scene.notes)
+    info, versions = scene_info(scene), versions_of(land.version, predictor, prior, settings)
+    notes = [*scene.notes, *_check_engine(info, predictor)]
 
     with clock("scan"):
         scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
@@ -136,9 +136,7 @@ def process_scene(
     if left_out:
         notes.append(f"{left_out} cells with candidates were not asked: max_chips is {settings.max_chips}")
     with clock("engine"):
-        total = max(len(requests), 1)
-        answers = predictor.ask(requests, lambda done: report("engine", done / total)) if requests else []
-        report("engine", 1.0)
+        answers = _ask(predictor, requests, lambda done: report("engine", done))
     with clock("measure"):
         asked = Asked(cells, requests, answers)
         found = objects(asked.answers, scene.spacing_m)
@@ -176,6 +174,31 @@ def process_scene(
         },
         timings_s=clock.times(),
         notes=tuple(notes),
+    )
+
+
+def versions_of(
+    land: str, predictor: Predictor, prior: PriorIndex | None, settings: DetectSettings | None = None
+) -> Versions:
+    """What a result depends on beside its product; known before any scene is opened.
+
+    Args:
+        land: version of the coastline.
+        predictor: the engine.
+        prior: index of AlphaEarth files.
+        settings: the defaults when None.
+    """
+    try:
+        code = metadata.version("fusar")
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
+        code = "unknown"
+    return Versions(
+        code=code,
+        land=land,
+        prior=prior.version if prior is not None else None,
+        engine=predictor.bundle.bundle_id,
+        backend=type(predictor.backend).__name__.removesuffix("Backend").lower(),
+        settings=(settings or DetectSettings()).digest,
     )
 
 
@@ -222,21 +245,21 @@ class _Clock:
         return {**times, "total": round(sum(self._spent_s.values()), 4)}
 
 
-def _versions(
-    land: LandSource, predictor: Predictor, prior: PriorIndex | None, settings: DetectSettings
-) -> Versions:
-    try:
-        code = metadata.version("fusar")
-    except metadata.PackageNotFoundError:  # a source tree that is not installed
-        code = "unknown"
-    return Versions(
-        code=code,
-        land=land.version,
-        prior=prior.version if prior is not None else None,
-        engine=predictor.bundle.bundle_id,
-        backend=predictor.backend_name,
-        settings=settings.digest,
-    )
+def _check_engine(info: SceneInfo, predictor: Predictor) -> list[str]:
+    """Refuse a sensor that the engine does not know; note a spacing that it does not."""
+    manifest = predictor.bundle.manifest
+    if info.sensor not in manifest.sensors:
+        raise SceneUnsupported(
+            f"{info.product}: got {info.sensor}, expected one of {list(manifest.sensors)}, on which engine "
+            f"{predictor.bundle.bundle_id} was trained"
+        )
+    spacing_m = sum(info.spacing_m) / 2
+    if abs(spacing_m / manifest.spacing_m - 1) > _SPACING_TOLERANCE:
+        return [
+            f"a spacing of {spacing_m:.1f} m, the engine was trained at {manifest.spacing_m:g} m: ships look "
+            "different there, and nothing is claimed of detection"
+        ]
+    return []
 
 
 def _requests(
@@ -259,6 +282,17 @@ def _requests(
         requests.append(request_for(scene, cell, prior))
         report(done / len(cells))
     return requests
+
+
+def _ask(predictor: Predictor, requests: list[Request], report: Callable[[float], None]) -> list[Answer]:
+    ended = 0
+
+    def count(more: int) -> None:
+        nonlocal ended
+        ended += more
+        report(ended / len(requests))
+
+    return predictor.ask(requests, count) if requests else []
 
 
 def _outcome(coverage: Coverage) -> tuple[Outcome, str | None]:

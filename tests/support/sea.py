@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from shapely.geometry import Polygon
 
+from daemon.scene.names import ProductName
+
 M_PER_DEG = 111_320.0
 START = datetime(2021, 1, 19, 17, 30, tzinfo=timezone.utc)
 
@@ -56,18 +58,9 @@ class FakeScene:
         self.shape = next(iter(self.sigma0.values())).shape
         if self.valid is None:
             self.valid = np.ones(self.shape, bool)
-        self.name = SimpleNamespace(
-            platform="S1A",
-            mode="IW",
-            product_type="GRD",
-            resolution="H",
-            polarisations=self.polarisations,
-            start=START,
-            stop=START + timedelta(seconds=25),
-            absolute_orbit=36200,
-            datatake=0x043F2A,
-            unique_id="8255",
-            kind="SAFE",
+        kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH", ("HH",): "SH"}[self.polarisations]
+        self.name = ProductName.parse(
+            f"S1A_IW_GRDH_1S{kind}_20210119T173000_20210119T173025_036200_043F2A_8255.SAFE"
         )
         self.relative_orbit, self.orbit_direction, self.ipf = 14, "DESCENDING", "003.31"
         lon, lat = self.geometry.lonlat(
@@ -144,7 +137,6 @@ def image(power, nesz, rng, looks_weights=(0.4, 1, 1, 1, 0.4)) -> NDArray[np.flo
     total = np.sqrt(power + nesz)
     weights = np.array(looks_weights) / np.sum(looks_weights)
     intensity = np.zeros(power.shape, np.float64)
-    taps = np.hamming(5) / np.linalg.norm(np.hamming(5)) ** 2 * np.linalg.norm(np.hamming(5))
     taps = np.hamming(5) / np.linalg.norm(np.hamming(5))
     for weight in weights:
         field_ = (rng.normal(size=power.shape) + 1j * rng.normal(size=power.shape)) / np.sqrt(2) * total
