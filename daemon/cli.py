@@ -55,7 +55,8 @@ def publish(
     with kafka.Publisher(settings.kafka) as publisher:
         for scene in scenes:
             at = publisher.publish(scene)
-            console.print(f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}", markup=False)
+            line = f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
