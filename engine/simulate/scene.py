@@ -149,9 +149,9 @@ def _block(scene: Pass, terrain: Terrain, sea: _Sea, block: int) -> tuple[int, N
     for band, tables in enumerate(scene.tables):
         calibration = tables.calibration(first, lines)
         amplitude = np.sqrt(power[band] + tables.noise(first, lines) / calibration**2)
-        looks = [
+        looks = (  # one at a time: a look of a whole swath's block takes 100 MB
             fields.speckle((*scene.key, 1, band, look), low, lines, samples) for look in range(physics.LOOKS)
-        ]
+        )
         intensity = physics.detect(
             looks, amplitude, [(rows, cols, echo[band]) for rows, cols, echo in echoes]
         )
