@@ -1,10 +1,10 @@
 """Bake the world's coastline into `engine/runtime/data/coastline.bin`.
 
-    npm pack @geo-maps/earth-lands-100m
-    python tools/bake_coastline.py geo-maps-earth-lands-100m-0.6.0.tgz
+    npm pack @geo-maps/earth-lands-50m
+    python tools/bake_coastline.py geo-maps-earth-lands-50m-0.6.0.tgz
 
 The source is OpenStreetMap's land without its lakes and rivers (snapshot of 2017), simplified by
-Douglas-Peucker at 100 m. Here its rings are sorted by nesting, small inland water is left out, the rest is
+Douglas-Peucker at 50 m. Here its rings are sorted by nesting, small inland water is left out, the rest is
 cut into tiles and rounded to a step. Needs numpy, shapely and rich. The same input gives the same bytes.
 The report compares what was baked with the source, or with a finer file of the same form (`--reference`).
 """
@@ -24,7 +24,16 @@ import shapely
 from rich.console import Console
 from rich.progress import track
 
-from engine.runtime.land import FORMAT, LZMA_FILTERS, MAGIC, Coastline, lon_factor, pack_varints, zigzag
+from engine.runtime.land import (
+    FORMAT,
+    LZMA_FILTERS,
+    MAGIC,
+    Coastline,
+    clip_ring,
+    lon_factor,
+    pack_varints,
+    zigzag,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TILE_DEG = 5
@@ -51,7 +60,9 @@ def read_rings(path: Path) -> tuple[list[Points], list[Points], str]:
         with tarfile.open(path) as archive:
             member = archive.extractfile("package/map.geo.json")
             if member is None:
-                raise SystemExit(f"{path} holds no package/map.geo.json: give a @geo-maps/earth-lands archive")
+                raise SystemExit(
+                    f"{path} holds no package/map.geo.json: give a @geo-maps/earth-lands archive"
+                )
             text = member.read()
     else:
         text = path.read_bytes()
@@ -87,7 +98,7 @@ def assign_levels(outers: list[Points], holes: list[Points], min_water_km2: floa
     # the first vertex alone may touch its own lake's shore: ask for the middle as well
     contains &= shapely.contains(shapely.envelope(shapes[water]), inner[island])
     around: dict[int, list[int]] = {}
-    for k, j in zip(island[contains], water[contains]):
+    for k, j in zip(island[contains], water[contains], strict=True):
         around.setdefault(int(k), []).append(int(j))
     parent = {k: min(lakes, key=lambda j: areas[j]) for k, lakes in around.items()}
     kept: Levelled = []
@@ -109,28 +120,6 @@ def assign_levels(outers: list[Points], holes: list[Points], min_water_km2: floa
     return kept
 
 
-def clip(ring: Points, axis: int, bound: float, upper: bool) -> Points:
-    """Cut a ring by a half-plane (Sutherland and Hodgman, 1974); may leave edges that cancel on the cut."""
-    value = (ring[:, axis] - bound) * (1.0 if upper else -1.0)
-    inside = value >= 0
-    if inside.all():
-        return ring
-    if not inside.any():
-        return ring[:0]
-    following = np.roll(ring, -1, axis=0)
-    crossing = inside != np.roll(inside, -1)
-    count = inside.astype(int) + crossing
-    place = np.cumsum(count) - count
-    cut = np.empty((int(count.sum()), 2))
-    cut[place[inside]] = ring[inside]
-    p, q = ring[crossing], following[crossing]
-    t = (bound - p[:, axis]) / (q[:, axis] - p[:, axis])
-    between = p + t[:, None] * (q - p)
-    between[:, axis] = bound
-    cut[(place + inside)[crossing]] = between
-    return cut
-
-
 def cut_in_tiles(ring: Points, axis: int, low: int, high: int) -> list[tuple[int, Points]]:
     """Cut a ring into tiles low..high-1 along an axis by halving."""
     if len(ring) < 3:
@@ -140,8 +129,8 @@ def cut_in_tiles(ring: Points, axis: int, low: int, high: int) -> list[tuple[int
     origin = (-180.0, -90.0)[axis]
     middle = (low + high) // 2
     edge = origin + middle * TILE_DEG
-    lower = clip(ring, axis, edge + OVERLAP_DEG, upper=False)
-    upper = clip(ring, axis, edge - OVERLAP_DEG, upper=True)
+    lower = clip_ring(ring, axis, edge + OVERLAP_DEG, upper=False)
+    upper = clip_ring(ring, axis, edge - OVERLAP_DEG, upper=True)
     return cut_in_tiles(lower, axis, low, middle) + cut_in_tiles(upper, axis, middle, high)
 
 
@@ -205,12 +194,12 @@ def bake(path: Path, min_water_km2: float) -> tuple[bytes, list[Points]]:
         "format": FORMAT,
         "name": "osm-earth-lands",
         "date": "2017-11",
-        "tolerance_m": 100,
+        "tolerance_m": 50,
         "tile_deg": TILE_DEG,
         "step_deg": STEP_DEG,
         "overlap_deg": OVERLAP_DEG,
         "min_inland_water_km2": min_water_km2,
-        "source": "npm @geo-maps/earth-lands-100m 0.6.0, package/map.geo.json",
+        "source": "npm @geo-maps/earth-lands-50m 0.6.0, package/map.geo.json",
         "source_sha256": digest,
         "attribution": "(c) OpenStreetMap contributors",
         "licence": "ODbL-1.0, https://opendatacommons.org/licenses/odbl/1-0/",
@@ -252,7 +241,10 @@ def segments(rings: list[Points], box: tuple[float, float, float, float]) -> np.
 
 
 def distances_m(
-    edges: np.ndarray, others: np.ndarray, box: tuple[float, float, float, float], away_from_tiles: bool = False
+    edges: np.ndarray,
+    others: np.ndarray,
+    box: tuple[float, float, float, float],
+    away_from_tiles: bool = False,
 ) -> np.ndarray:
     """Return the distances from points every 50 m along edges in a box to the nearest of other edges."""
     scale = np.array([111_320.0 * math.cos(math.radians((box[1] + box[3]) / 2)), 110_950.0])
@@ -263,7 +255,9 @@ def distances_m(
         offset = np.abs((points + TILE_DEG / 2) % TILE_DEG - TILE_DEG / 2)
         points = points[(offset > 2 * OVERLAP_DEG).all(axis=1)]
     tree = shapely.STRtree(shapely.linestrings(others * scale))
-    found: np.ndarray = tree.query_nearest(shapely.points(points * scale), return_distance=True, all_matches=False)[1]
+    found: np.ndarray = tree.query_nearest(
+        shapely.points(points * scale), return_distance=True, all_matches=False
+    )[1]
     return found
 
 

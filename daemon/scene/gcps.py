@@ -115,11 +115,18 @@ class GcpGeometry(SceneGeometry):
 
     def look_azimuth_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the direction of increasing sample on the ground, clockwise from north, 0 to 360."""
+        return self._azimuth_deg(line_px, sample_px, 0, 1)
+
+    def heading_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
+        """Return the direction of increasing line on the ground, clockwise from north, 0 to 360."""
+        return self._azimuth_deg(line_px, sample_px, 1, 0)
+
+    def _azimuth_deg(self, line_px: ArrayLike, sample_px: ArrayLike, lines: int, samples: int) -> Array:
+        """Return the direction of a small step."""
         line, sample = np.asarray(line_px, np.float64), np.asarray(sample_px, np.float64)
         east, north, _ = local_axes(*self.lonlat(line, sample))
-        step = ecef_from_geodetic(*self.lonlat(line, sample + 1)) - ecef_from_geodetic(
-            *self.lonlat(line, sample - 1)
-        )
+        ahead = ecef_from_geodetic(*self.lonlat(line + lines, sample + samples))
+        step = ahead - ecef_from_geodetic(*self.lonlat(line - lines, sample - samples))
         return np.asarray(np.degrees(np.arctan2((step * east).sum(-1), (step * north).sum(-1))) % 360)
 
     def time_utc(self, line_px: float) -> datetime:

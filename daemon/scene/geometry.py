@@ -65,13 +65,12 @@ class SceneGeometry(ABC):
     def look_azimuth_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the direction of increasing sample on the ground, clockwise from north, 0 to 360."""
 
+    @abstractmethod
     def heading_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the direction of increasing line on the ground, clockwise from north, 0 to 360.
 
-        At a fixed range the ground point moves at right angles to the line of sight: Sentinel-1 looks to
-        the right of it.
+        Right angles to look_azimuth_deg only within some tenths of a degree.
         """
-        return (self.look_azimuth_deg(line_px, sample_px) + 270) % 360
 
     @abstractmethod
     def time_utc(self, line_px: float) -> datetime:
@@ -216,21 +215,31 @@ class RangeDopplerGeometry(SceneGeometry):
 
     def incidence_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the incidence angle: between the line of sight and the ellipsoid's normal."""
-        east, north, up = self._sight(line_px, sample_px)
+        (east, north, up), _ = self._sight_and_velocity(line_px, sample_px)
         return np.degrees(np.arctan2(np.hypot(east, north), -up))
 
     def look_azimuth_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the direction of increasing sample on the ground, clockwise from north, 0 to 360."""
-        east, north, _ = self._sight(line_px, sample_px)
-        return np.degrees(np.arctan2(east, north)) % 360
+        _, (east, north, _) = self._sight_and_velocity(line_px, sample_px)
+        # At a fixed time the ground point stays in the plane across the velocity.
+        return np.degrees(np.arctan2(north, -east)) % 360
 
-    def _sight(self, line_px: ArrayLike, sample_px: ArrayLike) -> tuple[Array, Array, Array]:
-        """Return the line of sight from the satellite in local east, north and up."""
+    def heading_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
+        """Return the direction of increasing line on the ground, clockwise from north, 0 to 360."""
+        (east, north, _), _ = self._sight_and_velocity(line_px, sample_px)
+        # At a fixed range the ground point moves across the line of sight.
+        return np.degrees(np.arctan2(-north, east)) % 360
+
+    def _sight_and_velocity(
+        self, line_px: ArrayLike, sample_px: ArrayLike
+    ) -> tuple[list[Array], list[Array]]:
+        """Return the line of sight and the satellite's velocity in local east, north and up."""
         t, slant = self._time_and_range(line_px, sample_px)
         lon, lat = ground_point(self.annotation.orbit, t, slant)
-        sight = ecef_from_geodetic(lon, lat) - self.annotation.orbit.at(t)[0]
-        east, north, up = ((axis * sight).sum(-1) for axis in local_axes(lon, lat))
-        return east, north, up
+        position, velocity = self.annotation.orbit.at(t)
+        axes = local_axes(lon, lat)
+        sight = ecef_from_geodetic(lon, lat) - position
+        return [(axis * sight).sum(-1) for axis in axes], [(axis * velocity).sum(-1) for axis in axes]
 
     def time_utc(self, line_px: float) -> datetime:
         """Return when a line was sensed (zero-Doppler time as annotated)."""

@@ -20,6 +20,7 @@ from engine.errors import InputError
 CORE_PX = 86
 MARGIN_PX = 20
 CHIP_PX = CORE_PX + 2 * MARGIN_PX
+ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 
 # (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
 # their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.

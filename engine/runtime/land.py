@@ -12,7 +12,7 @@ degrees, each compressed by itself:
 A tile's varints are the number of rings, each ring's level, each ring's number of vertices, then all
 longitudes and all latitudes as zigzag differences from vertex to vertex, straight on from ring to ring. They
 count steps from the tile's south-west corner; a step in longitude is doubled as often as the narrowing
-of the meridians allows. Rings are cut at the tile's edge plus a small overlap, so that neighbours leave no seam.
+of the meridians allows. Rings are cut at the tile's edge plus a small overlap: neighbours leave no seam.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Coastline:
             start = 12 + int.from_bytes(data[8:12], "little")
             header = json.loads(data[12:start])
             if header["format"] != FORMAT:
-                raise ArtifactError(f"coastline format is {header['format']}, expected {FORMAT}: bake it anew")
+                raise ArtifactError(
+                    f"coastline format is {header['format']}, expected {FORMAT}: bake it anew"
+                )
             self.tile_deg: int = header["tile_deg"]
             self.step_deg: float = header["step_deg"]
             self.overlap_deg: float = header["overlap_deg"]
@@ -79,7 +81,9 @@ class Coastline:
             self._offsets = np.frombuffer(data, "<u4", self.columns * self.rows + 1, start).astype(int)
             self._tiles = memoryview(data)[start + 4 * len(self._offsets) :]
         except (KeyError, ValueError) as error:
-            raise ArtifactError(f"coastline header is damaged ({error}): run tools/bake_coastline.py") from error
+            raise ArtifactError(
+                f"coastline header is damaged ({error}): run tools/bake_coastline.py"
+            ) from error
         if len(self._tiles) != self._offsets[-1]:
             raise ArtifactError(
                 f"coastline file holds {len(self._tiles)} bytes of tiles, expected {self._offsets[-1]}: "
@@ -148,7 +152,7 @@ class Coastline:
         for tile in np.unique(row * self.columns + column):
             here = np.flatnonzero(row * self.columns + column == tile)
             rings, boxes = self._read(int(tile % self.columns), int(tile // self.columns))
-            for ring, box in zip(rings, boxes):
+            for ring, box in zip(rings, boxes, strict=True):
                 if not inland_water and ring.level > 1:
                     continue
                 px, py = x[here], y[here]
@@ -198,7 +202,8 @@ class Coastline:
             [np.minimum.reduceat(points, starts, axis=0), np.maximum.reduceat(points, starts, axis=0)], axis=1
         )
         rings = [
-            Ring(points[a:b], int(level)) for a, b, level in zip(starts.tolist(), ends.tolist(), levels.tolist())
+            Ring(points[a:b], int(level))
+            for a, b, level in zip(starts.tolist(), ends.tolist(), levels.tolist(), strict=True)
         ]
         return rings, boxes
 
@@ -221,6 +226,38 @@ def lon_factor(tile_south_deg: float, tile_deg: float) -> int:
     return int(2 ** math.floor(math.log2(1.0 / cosine)))
 
 
+def clip_ring(ring: NDArray[np.float64], axis: int, bound: float, *, upper: bool) -> NDArray[np.float64]:
+    """Cut a ring by a half-plane (Sutherland and Hodgman, 1974).
+
+    Args:
+        ring: vertices, [n, 2].
+        axis: of the coordinate that is bounded.
+        bound: where the cut is.
+        upper: whether to keep what lies above the bound, else what lies below.
+
+    Returns:
+        One ring, which may run back and forth along the cut; the ring itself where nothing is cut.
+    """
+    value = (ring[:, axis] - bound) * (1.0 if upper else -1.0)
+    inside = value >= 0
+    if inside.all():
+        return ring
+    if not inside.any():
+        return ring[:0]
+    following = np.roll(ring, -1, axis=0)
+    crossing = inside != np.roll(inside, -1)
+    count = inside.astype(int) + crossing
+    place = np.cumsum(count) - count
+    cut = np.empty((int(count.sum()), 2))
+    cut[place[inside]] = ring[inside]
+    p, q = ring[crossing], following[crossing]
+    t = (bound - p[:, axis]) / (q[:, axis] - p[:, axis])
+    between = p + t[:, None] * (q - p)
+    between[:, axis] = bound
+    cut[(place + inside)[crossing]] = between
+    return cut
+
+
 def zigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Map signed integers to non-negative ones, small to small: 0, -1, 1, -2 to 0, 1, 2, 3."""
     return np.where(values >= 0, 2 * values, -2 * values - 1)
@@ -234,7 +271,9 @@ def unzigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
 def pack_varints(values: NDArray[np.int64]) -> bytes:
     """Write non-negative integers in groups of seven bits, the low ones first (LEB128)."""
     rest = values.astype(np.uint64)
-    groups = np.stack([(rest >> np.uint64(7 * k)) & np.uint64(0x7F) for k in range(5)], axis=1).astype(np.uint8)
+    groups = np.stack([(rest >> np.uint64(7 * k)) & np.uint64(0x7F) for k in range(5)], axis=1).astype(
+        np.uint8
+    )
     last = np.max(np.where(groups > 0, np.arange(5), 0), axis=1)
     groups |= np.where(np.arange(5) < last[:, None], 0x80, 0).astype(np.uint8)
     return groups[np.arange(5) <= last[:, None]].tobytes()
@@ -248,13 +287,11 @@ def unpack_varints(data: bytes) -> NDArray[np.int64]:
     return np.add.reduceat((raw & 0x7F).astype(np.int64) << (7 * place), starts)
 
 
-def _inside(
-    ring: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _inside(ring: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Even-odd rule: count the edges that a ray to the east crosses."""
     a, b = ring, np.roll(ring, -1, axis=0)
     inside = np.empty(len(x), bool)
-    for k, (px, py) in enumerate(zip(x, y)):
+    for k, (px, py) in enumerate(zip(x, y, strict=True)):
         crossing = (a[:, 1] > py) != (b[:, 1] > py)
         p, q = a[crossing], b[crossing]
         at = p[:, 0] + (py - p[:, 1]) * (q[:, 0] - p[:, 0]) / (q[:, 1] - p[:, 1])

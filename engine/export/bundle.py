@@ -1,0 +1,153 @@
+"""From a checkpoint folder to a bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from engine.errors import InputError
+from engine.export import golden
+from engine.export.reference import TorchBackend
+from engine.export.to_onnx import export_decoder, export_vision
+from engine.model.fusar import FusarGpt, load_fusar
+from engine.runtime import spec
+from engine.runtime.predictor import Predictor
+from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
+
+TASKS = {
+    "detection": spec.TaskSpec(
+        question=QUESTIONS["detection"], answer="detections", labels=LABELS, max_tokens=384
+    ),
+    "description": spec.TaskSpec(question=QUESTIONS["description"], answer="text", max_tokens=96),
+}
+
+
+def export(
+    checkpoint: Path,
+    out: Path,
+    *,
+    name: str = "nano",
+    base: str = "nano",
+    chips: Path | None = None,
+    card: Path | None = None,
+    tasks: Sequence[str] = ("detection", "description"),
+    sensors: Sequence[str] = ("Sentinel-1 IW",),
+    spacing_m: float = 10.0,
+    score_floor: float = 0.1,
+    calibration: spec.Calibration | None = None,
+    training: dict[str, Any] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> spec.Bundle:
+    """Write a bundle and open it again.
+
+    Args:
+        checkpoint: a folder that ``engine.model.fusar.save_fusar`` wrote.
+        out: the bundle's folder; must not hold anything.
+        name: the bundle's name.
+        base: what the model was made from.
+        chips: golden chips (see ``engine.export.golden.load_inputs``); without it, test patterns.
+        card: a model card to copy.
+        tasks: names in TASKS; what the checkpoint was trained on.
+        sensors: what it was trained on, as the prompt states it.
+        spacing_m: pixel spacing it was trained on.
+        score_floor: a list goes on above this probability of another object.
+        calibration: of the scores; without it, none.
+        training: a record of the training, kept in the manifest.
+        progress: called with the name of each stage.
+
+    Raises:
+        InputError: the folder is not empty, or a task is unknown.
+        ArtifactError: the checkpoint does not fit.
+        ExportError: a graph could not be exported.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"got {out}, which is not empty, expected a new folder: bundles are not changed")
+    if unknown := set(tasks) - set(TASKS):
+        raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(TASKS)}")
+    tell = progress or (lambda stage: None)
+    tell("checkpoint")
+    model, tokenizer = load_fusar(checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
+    tell("vision")
+    export_vision(model, out / spec.VISION)
+    tell("decoder")
+    export_decoder(model, out / spec.DECODER)
+    shutil.copyfile(checkpoint / spec.TOKENIZER, out / spec.TOKENIZER)
+    if card is not None:
+        shutil.copyfile(card, out / spec.CARD)
+    manifest = spec.Manifest(
+        name=name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=_facts(model, base),
+        chip=_chip(model),
+        sensors=tuple(sensors),
+        spacing_m=spacing_m,
+        special_tokens={token: int(tokenizer.token_to_id(token)) for token in (IMAGE_TOKEN, END_OF_TURN)},
+        tasks={task: TASKS[task] for task in tasks},
+        graphs={"vision": _graph(out / spec.VISION), "decoder": _graph(out / spec.DECODER)},
+        calibration=calibration or spec.Calibration(),
+        score_floor=score_floor,
+        files=_entries(out),
+        training=training or {},
+    )
+    tell("golden chips")
+    given = golden.load_inputs(chips) if chips is not None else golden.patterns()
+    _write_golden(out, manifest, model, given)
+    manifest = manifest.model_copy(update={"files": _entries(out)})
+    (out / spec.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+    return spec.Bundle.open(out)
+
+
+def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: golden.Golden) -> None:
+    predictor = Predictor(spec.Bundle(out, manifest, "reference"), TorchBackend(model))
+    requests = {task: given.requests(task, manifest.sensors[0]) for task in manifest.tasks}
+    visual, logits = predictor.first_tensors(next(iter(requests.values())))
+    answers = {task: predictor.ask(each) for task, each in requests.items()}
+    golden.write(out / spec.GOLDEN, given, visual, logits, answers)
+
+
+def _entries(folder: Path) -> dict[str, spec.FileEntry]:
+    return {path.name: spec.entry_of(path) for path in sorted(folder.iterdir()) if path.name != spec.MANIFEST}
+
+
+def _facts(model: FusarGpt, base: str) -> spec.ModelFacts:
+    text = model.base.config.text_config
+    return spec.ModelFacts(
+        base=base,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        layers=text.num_hidden_layers,
+        kv_heads=text.num_key_value_heads,
+        head_dim=text.hidden_size // text.num_attention_heads,
+        hidden=text.hidden_size,
+        vocabulary=text.vocab_size,
+    )
+
+
+def _chip(model: FusarGpt) -> spec.ChipSpec:
+    vision = model.base.config.vision_config
+    return spec.ChipSpec(
+        enlarged_px=model.image_px, patch_px=vision.patch_size, merge=vision.spatial_merge_size
+    )
+
+
+def _graph(path: Path) -> spec.GraphSpec:
+    """Read a graph's inputs and outputs from the file itself."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    return spec.GraphSpec(
+        inputs=tuple(_tensor(each) for each in graph.input),
+        outputs=tuple(_tensor(each) for each in graph.output),
+    )
+
+
+def _tensor(value: Any) -> spec.TensorSpec:
+    import onnx
+
+    kind = value.type.tensor_type
+    shape = tuple(size.dim_param or int(size.dim_value) for size in kind.shape.dim)
+    dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    return spec.TensorSpec(name=value.name, dtype=dtype, shape=shape)

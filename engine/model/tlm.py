@@ -1,0 +1,136 @@
+"""Token-wise linear modulation (TLM): an AlphaEarth prior steers visual tokens.
+
+A two-layer SiLU MLP turns each 64-d anchor vector into (gamma, beta); Gaussian weights spread the
+anchors' values over the token grid; x' = x * (1 + gamma) + beta on the merged, raster-ordered tokens.
+From FUSAR-GPT, arXiv 2602.19190.
+
+One module, two variants:
+
+- ``reference``: the released computation. The Gaussian is evaluated on the grid before merging (sigma in
+  patches), normalised, masked, normalised again; the fields are resized bilinearly to the merged grid.
+- ``fusar``: the Gaussian stands on the merged grid itself. The last layer starts at zero, so that the
+  module is the identity before training. Weights are normalised over all anchors and then masked, not
+  normalised again: where few anchors are valid the modulation fades, and without a prior it is the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.errors import InputError
+
+PRIOR_DIM = 64
+_EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class TlmConfig:
+    """Shape and variant of the module.
+
+    Attributes:
+        channels: width of a visual token.
+        hidden: width of the MLP's hidden layer; the release uses max(128, 4 * channels).
+        variant: "fusar" or "reference".
+        sigma: width of the Gaussian, in cells of the grid it stands on (merged tokens for "fusar",
+            patches for "reference": 1 and 2 are the same distance).
+        prior_dropout: in training, the share of images whose prior is withheld ("fusar" only).
+    """
+
+    channels: int
+    hidden: int
+    variant: Literal["fusar", "reference"] = "fusar"
+    sigma: float = 1.0
+    prior_dropout: float = 0.3
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields, for a configuration file."""
+        return asdict(self)
+
+
+class TokenwiseModulation(nn.Module):
+    """Modulates visual tokens by a prior; see the module's docstring."""
+
+    def __init__(self, config: TlmConfig) -> None:
+        super().__init__()
+        self.config = config
+        # The key names of the released vec64_film.pt: "0.weight", "0.bias", "2.weight", "2.bias".
+        last = nn.Linear(config.hidden, 2 * config.channels)
+        self.mlp = nn.Sequential(nn.Linear(PRIOR_DIM, config.hidden), nn.SiLU(), last)
+        if config.variant == "fusar":
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(
+        self, tokens: Tensor, vectors: Tensor, positions: Tensor, mask: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        """Modulate tokens.
+
+        Args:
+            tokens: merged visual tokens in raster order, [B, h * w, C].
+            vectors: anchor vectors, [B, S, 64]; any finite value where the mask is False.
+            positions: anchors' (y, x) in [0, 1], [B, S, 2].
+            mask: True where an anchor is valid, [B, S].
+            grid: (h, w) of the merged grid.
+
+        Returns:
+            Tokens, [B, h * w, C].
+
+        Raises:
+            InputError: the grid does not fit the tokens.
+        """
+        if tokens.shape[1] != grid[0] * grid[1]:
+            raise InputError(
+                f"got {tokens.shape[1]} tokens for a grid of {grid}, expected {grid[0] * grid[1]}"
+            )
+        if self.config.variant == "fusar":
+            if self.training and self.config.prior_dropout > 0:
+                keep = torch.rand(len(mask), 1, device=mask.device) >= self.config.prior_dropout
+                mask = mask & keep
+            weights = gaussian_weights(positions, grid, self.config.sigma)
+            weights = weights * mask.to(weights.dtype).unsqueeze(1)
+            fields = weights @ self.mlp(vectors).float()
+        else:
+            fields = self._reference_fields(vectors, positions, mask, grid)
+        gamma, beta = fields.to(tokens.dtype).chunk(2, dim=-1)
+        return tokens * (1 + gamma) + beta
+
+    def _reference_fields(
+        self, vectors: Tensor, positions: Tensor, mask: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        patches = (2 * grid[0], 2 * grid[1])
+        weights = gaussian_weights(positions, patches, self.config.sigma)
+        weights = weights * mask.to(weights.dtype).unsqueeze(1)
+        weights = weights / (weights.sum(-1, keepdim=True) + _EPS)
+        fields = weights @ self.mlp(vectors).float()
+        image = fields.transpose(1, 2).unflatten(2, patches)
+        small = F.interpolate(image, size=grid, mode="bilinear", align_corners=False)
+        return small.flatten(2).transpose(1, 2)
+
+
+def gaussian_weights(positions: Tensor, grid: tuple[int, int], sigma: float) -> Tensor:
+    """Return each grid cell's weights over the anchors, normalised to a sum of 1.
+
+    Positions in [0, 1] are scaled by (rows - 1, columns - 1); w = exp(-d^2 / (2 sigma^2)).
+
+    Args:
+        positions: (y, x), [B, S, 2].
+        grid: (rows, columns).
+        sigma: in cells.
+
+    Returns:
+        Weights in float32, [B, rows * columns, S].
+    """
+    rows, cols = grid
+    scale = positions.new_tensor([rows - 1, cols - 1], dtype=torch.float32)
+    anchors = positions.float() * scale
+    y = torch.arange(rows, device=positions.device, dtype=torch.float32)
+    x = torch.arange(cols, device=positions.device, dtype=torch.float32)
+    cells = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).reshape(1, rows * cols, 1, 2)
+    distance2 = (cells - anchors.unsqueeze(1)).square().sum(-1)
+    weights = torch.exp(-distance2 / (2 * sigma**2))
+    return weights / (weights.sum(-1, keepdim=True) + _EPS)

@@ -1,0 +1,164 @@
+"""What may be written next: the grammar of a task's answers over the tokens of one tokenizer.
+
+A detection answer has exactly the form of ``engine.runtime.text.detection_text``, in exactly the tokens
+into which the tokenizer itself splits it, since those are what the model was trained on. The automaton is
+read off the tokenizer: covering answers are encoded, and each token leads from what stood before it to what
+stands after it. Two beginnings of answers are one state where the same can follow them, that is, where
+they are equal once finished objects and numbers are blanked out.
+
+A grammar over bytes (llguidance was tried) allows ``1`` ``2`` for ``12`` where ``12`` is one token, and
+then nothing is certain after a number. Here most tokens have one successor, which costs no forward pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import ArtifactError
+from engine.runtime.text import END_OF_TURN, detection_text
+
+END = -1  # the state after an answer
+
+_Table = dict[str, dict[int, str]]  # beginning of an answer, blanked -> token -> what then stands there
+
+_OBJECTS = re.compile(r"(\{[^{}]*\}, )*\{[^{}]*\}")
+_NUMBER = re.compile(r"\d+(?=[,\]])")
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What may follow some beginning of an answer.
+
+    Attributes:
+        tokens: allowed tokens, ascending, [n].
+        targets: the state after each, [n].
+        opens: True where a token begins another object, [n].
+        closes: True where a token ends the list, [n].
+        labels: whether the choice among the tokens is one of a label.
+    """
+
+    tokens: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    opens: NDArray[np.bool_]
+    closes: NDArray[np.bool_]
+    labels: bool
+
+    @cached_property
+    def forced(self) -> tuple[int, int] | None:
+        """The only token and its target, if there is but one."""
+        return (int(self.tokens[0]), int(self.targets[0])) if len(self.tokens) == 1 else None
+
+    @cached_property
+    def branches(self) -> bool:
+        """Whether this is where a list goes on or ends."""
+        return bool(self.opens.any() and self.closes.any())
+
+    def target(self, token: int) -> int:
+        """Return the state after an allowed token."""
+        return int(self.targets[np.searchsorted(self.tokens, token)])
+
+
+class Grammar(Protocol):
+    """An automaton over tokens; it starts in state 0 and ends in END."""
+
+    @property
+    def states(self) -> Sequence[State]:
+        """Return the states by number."""
+        ...
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say, without the end of the turn."""
+        ...
+
+
+class DetectionGrammar:
+    """Lists of boxes with labels.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer``.
+        labels: labels of the task.
+        size_px: side of the enlarged chip; coordinates are integers 0 to size_px.
+
+    Attributes:
+        object_tokens: the most tokens that one object takes.
+
+    Raises:
+        ArtifactError: the tokenizer cannot write such answers.
+    """
+
+    def __init__(self, tokenizer: Any, labels: Sequence[str], size_px: int) -> None:
+        # Every number with every label, in the first object and in a later one, and every label before the
+        # end and before another object.
+        lists = [[(label, [value] * 4)] * 2 for label in labels for value in range(size_px + 1)]
+        lists += [[(label, [size_px] * 4)] * count for label in labels for count in (1, 3)]
+        answers = [detection_text(objects) for objects in ([], *lists)]
+        self._end = int(tokenizer.token_to_id(END_OF_TURN))
+        self._words = {self._end: ""}
+        table: _Table = {"": {}}
+        encoded = [encoding.ids for encoding in tokenizer.encode_batch(answers)]
+        for answer, ids in zip(answers, encoded, strict=True):
+            self._follow(tokenizer, answer, ids, table)
+        numbers = {name: number for number, name in enumerate(table)} | {END_OF_TURN: END}
+        self.states = [_state(following, numbers, self._words) for following in table.values()]
+        self.object_tokens = (
+            max(len(ids) // len(each) for ids, each in zip(encoded[1:], lists, strict=True)) + 1
+        )
+
+    def _follow(self, tokenizer: Any, answer: str, ids: Sequence[int], table: _Table) -> None:
+        written = ""
+        for token in ids:
+            if token not in self._words:
+                self._words[token] = tokenizer.decode([token], skip_special_tokens=False)
+            before, written = written, written + self._words[token]
+            table.setdefault(_blank(before), {})[token] = _blank(written)
+        if written != answer:
+            raise ArtifactError(f"got {written!r} from the tokenizer, expected {answer!r} back unchanged")
+        table.setdefault(_blank(written), {})[self._end] = END_OF_TURN
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say, without the end of the turn."""
+        return "".join(self._words[token] for token in tokens)
+
+
+class TextGrammar:
+    """Any text of ordinary tokens, up to the end of the turn."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        end = tokenizer.token_to_id(END_OF_TURN)
+        special = {id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        tokens = np.array(sorted((set(tokenizer.get_vocab().values()) - special) | {end}), np.int64)
+        none = np.zeros(len(tokens), np.bool_)
+        self.states = [State(tokens, np.where(tokens == end, END, 0), none, tokens == end, labels=False)]
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return what tokens say, without the end of the turn."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+
+def _blank(text: str) -> str:
+    """Replace what can no longer change what follows: finished objects by *, finished numbers by 0."""
+    return _NUMBER.sub("0", _OBJECTS.sub("*", text))
+
+
+def _state(following: dict[int, str], numbers: dict[str, int], words: dict[int, str]) -> State:
+    tokens = np.array(sorted(following), np.int64)
+    after = [following[int(token)] for token in tokens]
+    closes = np.array([name in ("[]", "[*]") for name in after])
+    undecided = np.array([name in ("[", "[*") for name in after])
+    opens = ~closes & ~undecided if closes.any() else np.zeros(len(tokens), np.bool_)
+    in_number = any(words[int(token)].strip()[:1].isdigit() for token in tokens)
+    return State(
+        tokens=tokens,
+        targets=np.array([numbers[name] for name in after], np.int64),
+        opens=opens,
+        closes=closes,
+        labels=len(tokens) > 1 and not opens.any() and not in_number,
+    )

@@ -1,0 +1,248 @@
+"""A bundle: the folder that holds everything the runtime needs, and its manifest.
+
+``manifest.json`` states what the model was trained on and how it is asked, and the sha256 of every other
+file. It is immutable: ``bundle_id`` is the hash of its bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from engine.errors import ArtifactError
+from engine.runtime import image, text
+
+FORMAT: Literal["fusar.bundle/1"] = "fusar.bundle/1"
+MANIFEST = "manifest.json"
+VISION = "vision.onnx"
+DECODER = "decoder.onnx"
+TOKENIZER = "tokenizer.json"
+GOLDEN = "golden.npz"
+CARD = "model-card.md"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelFacts(_Frozen):
+    """What the decoder's caches and logits look like, and where the weights come from."""
+
+    base: str
+    parameters: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+
+
+class ChipSpec(_Frozen):
+    """How a chip is cut, scaled and enlarged; the runtime must do exactly this."""
+
+    size_px: int = image.CHIP_PX
+    enlarged_px: int
+    patch_px: int
+    merge: int
+    channel_ranges_db: tuple[tuple[float, float], ...] = image.CHANNEL_RANGES_DB
+    anchors_side: int = image.ANCHORS_SIDE
+
+    @property
+    def tokens_side(self) -> int:
+        """Visual tokens a side."""
+        return self.enlarged_px // (self.patch_px * self.merge)
+
+    @property
+    def tokens(self) -> int:
+        """Visual tokens of a chip."""
+        return self.tokens_side**2
+
+
+class TaskSpec(_Frozen):
+    """How one task is asked and what its answers look like.
+
+    Attributes:
+        question: what the prompt asks.
+        answer: a list of boxes with labels, or free text.
+        labels: the labels of a list's objects.
+        max_tokens: the longest answer, its end included.
+    """
+
+    question: str
+    answer: Literal["detections", "text"]
+    labels: tuple[str, ...] = ()
+    max_tokens: int = Field(gt=0)
+
+
+class TensorSpec(_Frozen):
+    """One input or output of a graph; a name in place of a size is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class GraphSpec(_Frozen):
+    """Inputs and outputs of a graph, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Calibration(_Frozen):
+    """Maps a raw score p to sigmoid(slope * logit(p) + intercept) (Platt); the default changes nothing."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def apply(self, score: float) -> float:
+        """Return the calibrated score, 0 to 1."""
+        p = min(max(score, 1e-6), 1 - 1e-6)
+        return 1 / (1 + math.exp(-(self.slope * math.log(p / (1 - p)) + self.intercept)))
+
+
+class FileEntry(_Frozen):
+    """A file's checksum and size."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int
+
+
+class Manifest(_Frozen):
+    """What a bundle is.
+
+    Attributes:
+        name: for people, such as ``nano``.
+        created: UTC, ISO 8601.
+        sensors: instruments and modes it was trained on, as the prompt states them.
+        spacing_m: pixel spacing it was trained on.
+        system: template of the prompt's system turn.
+        special_tokens: ids of the tokens that the runtime itself writes or looks for.
+        calibration: of an object's score.
+        score_floor: a list goes on while the probability of another object exceeds this.
+        files: every other file of the folder.
+        training: where the weights come from (free form).
+    """
+
+    format: Literal["fusar.bundle/1"] = FORMAT
+    name: str
+    created: str
+    model: ModelFacts
+    chip: ChipSpec
+    sensors: tuple[str, ...]
+    spacing_m: float
+    system: str = text.SYSTEM
+    special_tokens: dict[str, int]
+    tasks: dict[str, TaskSpec]
+    graphs: dict[str, GraphSpec]
+    calibration: Calibration = Calibration()
+    score_floor: float = Field(default=0.1, gt=0, lt=1)
+    files: dict[str, FileEntry]
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        bad = [name for name in files if Path(name).name != name or name == MANIFEST]
+        if bad:
+            raise ValueError(f"got file names {bad}, expected plain names inside the bundle's folder")
+        return files
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        path: its folder.
+        manifest: what it states.
+        bundle_id: first 16 hex digits of the sha256 of the manifest's bytes.
+    """
+
+    path: Path
+    manifest: Manifest
+    bundle_id: str
+
+    @classmethod
+    def open(cls, path: Path | None = None) -> Bundle:
+        """Read a bundle and check every file of it.
+
+        Args:
+            path: the folder; without it, the bundle that ships with the package.
+
+        Raises:
+            ArtifactError: a file is missing, altered or does not fit this release.
+        """
+        folder = default_bundle() if path is None else Path(path)
+        try:
+            raw = (folder / MANIFEST).read_bytes()
+        except OSError as error:
+            raise ArtifactError(
+                f"got no {MANIFEST} in {folder}, expected a bundle: make one with `fusar-engine export`"
+            ) from error
+        try:
+            manifest = Manifest.model_validate_json(raw)
+        except ValidationError as error:
+            raise ArtifactError(f"{folder / MANIFEST} does not fit {FORMAT}: {error}") from error
+        for name, entry in manifest.files.items():
+            check_file(folder / name, entry)
+        bundle = cls(folder, manifest, hashlib.sha256(raw).hexdigest()[:16])
+        bundle._check_release()
+        return bundle
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that the manifest lists.
+
+        Raises:
+            ArtifactError: it lists no such file.
+        """
+        if name not in self.manifest.files:
+            raise ArtifactError(f"bundle {self.path} has no {name}, it has {sorted(self.manifest.files)}")
+        return self.path / name
+
+    def _check_release(self) -> None:
+        """A bundle trained on chips that this release cuts or words otherwise must not run."""
+        chip, system = self.manifest.chip, self.manifest.system
+        ours = ChipSpec(enlarged_px=chip.enlarged_px, patch_px=chip.patch_px, merge=chip.merge)
+        if chip != ours or system != text.SYSTEM:
+            raise ArtifactError(
+                f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.SYSTEM!r}: "
+                "use a bundle of this release or export it anew"
+            )
+
+
+def entry_of(path: Path) -> FileEntry:
+    """Return a file's checksum and size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return FileEntry(sha256=digest.hexdigest(), bytes=path.stat().st_size)
+
+
+def check_file(path: Path, expected: FileEntry) -> None:
+    """Check a file against the manifest.
+
+    Raises:
+        ArtifactError: it is missing or another.
+    """
+    if not path.is_file():
+        raise ArtifactError(
+            f"got no file {path}, expected one of {expected.bytes} bytes: copy the bundle anew"
+        )
+    got = entry_of(path)
+    if got != expected:
+        raise ArtifactError(
+            f"got {path.name} of {got.bytes} bytes, sha256 {got.sha256}, expected {expected.bytes} bytes, "
+            f"sha256 {expected.sha256}: the file was altered or cut short, copy the bundle anew"
+        )
+
+
+def default_bundle() -> Path:
+    """Return the folder of the bundle that ships with the package."""
+    return Path(__file__).resolve().parents[1] / "bundles" / "nano"

@@ -1,0 +1,83 @@
+"""One answer being written: greedy under the grammar, with the scores of what it names.
+
+A list goes on while the probability of another object exceeds a floor, even where ending it is likelier:
+the score of an object, not the decoder, sets the operating point. An object's score is the probability of
+going on times the probability of its label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.runtime.grammar import END, Grammar, State
+
+
+@dataclass
+class Writing:
+    """The state of one answer.
+
+    Attributes:
+        grammar: what may be written.
+        score_floor: a list goes on above this probability of another object.
+        max_tokens: the longest answer.
+        object_tokens: room that another object needs; 0 where answers are free text.
+        tokens: what is written.
+        fresh: the last of the tokens, which the decoder has not read yet.
+        scores: one an object begun.
+        saturated: whether the length limit ended the answer.
+    """
+
+    grammar: Grammar
+    score_floor: float
+    max_tokens: int
+    object_tokens: int = 0
+    tokens: list[int] = field(default_factory=list)
+    fresh: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    saturated: bool = False
+    _state: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer has ended."""
+        return self._state == END
+
+    def advance(self, logits: NDArray[np.float32]) -> None:
+        """Choose the next token, and write all that is certain after it.
+
+        Args:
+            logits: of the next token, [V].
+        """
+        self.fresh.clear()
+        self._write(self._choose(self.grammar.states[self._state], logits))
+        while not self.done and (forced := self.grammar.states[self._state].forced):
+            self._write(forced[0])
+
+    def _write(self, token: int) -> None:
+        self._state = self.grammar.states[self._state].target(token)
+        self.tokens.append(token)
+        self.fresh.append(token)
+
+    def _choose(self, state: State, logits: NDArray[np.float32]) -> int:
+        allowed = logits[state.tokens].astype(np.float64)
+        weights = np.exp(allowed - allowed.max())
+        if state.branches:
+            going_on = float(weights[state.opens].sum())
+            probability = going_on / (going_on + float(weights[state.closes].sum()))
+            go_on = probability > self.score_floor
+            if go_on and len(self.tokens) + self.object_tokens + 1 > self.max_tokens:
+                self.saturated, go_on = True, False
+            if go_on:
+                self.scores.append(probability)
+            weights = np.where(state.opens if go_on else state.closes, weights, -1.0)
+        elif self.object_tokens == 0 and len(self.tokens) + 1 >= self.max_tokens:
+            best = int(np.argmax(weights))
+            self.saturated = not state.closes[best]
+            weights = np.where(state.closes, weights, -1.0)
+        best = int(np.argmax(weights))
+        if state.labels:
+            self.scores[-1] *= float(weights[best] / weights.sum())
+        return int(state.tokens[best])
