@@ -60,6 +60,11 @@ def build_tokenizer() -> Any:
     return tokenizer
 
 
+def number_ids(tokenizer: Any) -> list[int]:
+    """Return the token ids of the integers 0 to IMAGE_PX (the digits' own are among the byte pieces)."""
+    return [tokenizer.token_to_id(str(value)) for value in range(IMAGE_PX + 1)]
+
+
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write the files from which transformers' AutoTokenizer loads the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ _FILLED = {
     "mixed": 0.04,
 }
 _COUNTS = (0.62, 0.17, 0.09, 0.06, 0.03, 0.03)  # ships where the layout is free: 1 to 6
-FAINTEST_DB = 7.0  # a truth's peak over the clutter around it, in the better polarisation
+FAINTEST_DB = 8.0  # a truth's peak over the clutter around it, in the better polarisation
 
 
 @dataclass(frozen=True, slots=True)

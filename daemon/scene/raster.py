@@ -1,0 +1,129 @@
+"""Measurement pixels, read by window through GDAL."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from daemon.errors import SceneCorrupt, SourceUnavailable
+
+_REMOTE = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_TIMEOUT": "30",
+    "GDAL_HTTP_MAX_RETRY": "2",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of a scene, in pixels; it may reach beyond the scene."""
+
+    line: int
+    sample: int
+    lines: int
+    samples: int
+
+
+class Raster:
+    """One measurement file, opened once. Threads may share it: reads take turns.
+
+    Attributes:
+        shape: lines, samples.
+
+    Raises:
+        SceneCorrupt: empty, truncated, or not a single band of 16-bit unsigned integers.
+        SourceUnavailable: its host does not answer.
+    """
+
+    def __init__(self, gdal_name: str, label: str, size: int | None, remote: bool = False) -> None:
+        self.gdal_name, self.label, self._remote = gdal_name, label, remote
+        self._lock = threading.Lock()
+        if size == 0:
+            raise SceneCorrupt(
+                f"{label}: got an empty file (0 bytes), expected pixels: fetch the product again"
+            )
+        with self._translated(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            self._dataset = rasterio.open(gdal_name)
+        self.shape: tuple[int, int] = self._dataset.shape
+        count, dtype = self._dataset.count, self._dataset.dtypes[0]
+        if (count, dtype) != (1, "uint16"):
+            self.close()
+            raise SceneCorrupt(f"{label}: got {count} bands of {dtype}, expected one of uint16")
+        if size is not None:
+            self._check_length(size)
+
+    def _check_length(self, size: int) -> None:
+        """Compare the file's size with where the last block ends: a broken transfer cuts the tail."""
+        height, width = self._dataset.block_shapes[0]
+        block = f"{(self.shape[1] - 1) // width}_{(self.shape[0] - 1) // height}"
+        offset, length = (
+            self._dataset.get_tag_item(f"{item}_{block}", "TIFF", bidx=1)
+            for item in ("BLOCK_OFFSET", "BLOCK_SIZE")
+        )
+        # Where the index of blocks itself is cut off, GDAL knows no offset.
+        if offset is None or length is None or int(offset) + int(length) > size:
+            self.close()
+            raise SceneCorrupt(f"{self.label}: got {size} bytes, expected more: truncated, fetch it again")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn GDAL's errors into ours."""
+        try:
+            with rasterio.Env(**(_REMOTE if self._remote else {})):
+                yield
+        except (RasterioError, OSError) as error:
+            # rasterio names GDAL's own error as the cause
+            reason = f"{error.__cause__ or error}"
+            if self._remote:
+                raise SourceUnavailable(f"{self.label}: got {reason!r} reading pixels") from None
+            raise SceneCorrupt(f"{self.label}: got {reason!r} reading pixels: fetch it again") from None
+
+    @property
+    def software(self) -> str:
+        """What the file says that wrote it; empty where it does not."""
+        return str(self._dataset.tags().get("TIFFTAG_SOFTWARE", ""))
+
+    @property
+    def gcps(self) -> NDArray[np.float64]:
+        """Ground control points: line, sample (pixel centres), longitude, latitude, [n, 4]."""
+        points = self._dataset.gcps[0]
+        # GDAL counts from the first pixel's corner
+        return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
+
+    def read(self, window: Window) -> NDArray[np.uint16]:
+        """Return digital numbers, [h, w]; 0 beyond the scene.
+
+        Raises:
+            SceneCorrupt: the file breaks off or does not decode.
+            SourceUnavailable: its host does not answer.
+        """
+        first, left = max(window.line, 0), max(window.sample, 0)
+        last = min(window.line + window.lines, self.shape[0])
+        right = min(window.sample + window.samples, self.shape[1])
+        if first >= last or left >= right:
+            return np.zeros((window.lines, window.samples), np.uint16)
+        part = RasterWindow(left, first, right - left, last - first)
+        with self._lock, self._translated():
+            dn: NDArray[np.uint16] = self._dataset.read(1, window=part)
+        if dn.shape == (window.lines, window.samples):
+            return dn
+        out = np.zeros((window.lines, window.samples), np.uint16)
+        line, sample = first - window.line, left - window.sample
+        out[line : line + dn.shape[0], sample : sample + dn.shape[1]] = dn
+        return out
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._dataset.close()

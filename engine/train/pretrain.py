@@ -1,0 +1,339 @@
+"""Pretraining of nano: vision and decoder apart, then together.
+
+1. ``vision``: the tower alone, by a dense loss through a fixed linear interface;
+2. ``decoder``: the language model alone, on symbols written through the same interface;
+3. ``joint``: both, on chips, with a share of descriptions.
+
+The first two need nothing of each other and run side by side where there are two workers; the third
+averages gradients over the workers. Trained in one go from scratch, the decoder of so small a model
+lags far behind its vision (docs/measurements.md).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from engine.errors import DatasetError
+from engine.model.fusar import FusarGpt, new_fusar, save_fusar
+from engine.model.nano import IMAGE_PX, build_nano, number_ids
+from engine.runtime.image import enlargement
+from engine.simulate.chips import ChipSet, make_chips
+from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
+from engine.train.nano_losses import Pretrainer
+
+_MEETING = "joint.rendezvous"
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """What a pretraining run does.
+
+    Attributes:
+        chips: simulated chips to draw.
+        seed: of chips, weights and batches.
+        vision_samples: samples of the first step.
+        decoder_samples: samples of the second step.
+        joint_samples: samples of the third step, over all workers.
+        batch: samples a batch and worker.
+        description_share: share of descriptions in the third step.
+        workers: processes, one thread each.
+        compile: whether to compile the two halves (minutes at the start, then twice as fast).
+        start: folder of an earlier run, whose joint weights the first two steps go on from.
+    """
+
+    chips: int = 24_000
+    seed: int = 1
+    vision_samples: int = 16_000
+    decoder_samples: int = 32_000
+    joint_samples: int = 24_000
+    batch: int = 32
+    description_share: float = 0.12
+    workers: int = 2
+    compile: bool = True
+    start: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what would fail late."""
+        if min(self.chips, self.batch, self.workers) < 1:
+            raise DatasetError("got chips, batch or workers below 1, expected at least 1 of each")
+        if self.start is not None and not (Path(self.start) / "joint.pt").is_file():
+            raise DatasetError(f"{self.start} holds no joint.pt: expected the folder of a finished run")
+
+
+def pretrain(out: Path, config: PretrainConfig, say: Callable[[str], None] = print) -> Path:
+    """Pretrain nano; steps whose result stands in ``out`` already are not done again.
+
+    Args:
+        out: the run's folder.
+        config: what to do.
+        say: receives lines of progress.
+
+    Returns:
+        The checkpoint folder, ``out/checkpoint``.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
+    _run("chips", out, config, config.workers, say)
+    if config.workers > 1:
+        _spawn([("vision", 0, 1), ("decoder", 0, 1)], out, config, say)
+    else:
+        _run("vision", out, config, 1, say)
+        _run("decoder", out, config, 1, say)
+    _run("joint", out, config, config.workers, say)
+    _save(out, config)
+    return out / "checkpoint"
+
+
+def _run(step: str, out: Path, config: PretrainConfig, world: int, say: Callable[[str], None]) -> None:
+    _spawn([(step, rank, world) for rank in range(world)], out, config, say)
+
+
+def _spawn(
+    jobs: list[tuple[str, int, int]], out: Path, config: PretrainConfig, say: Callable[[str], None]
+) -> None:
+    jobs = [job for job in jobs if not (out / _result(*job)).exists()]
+    (out / _MEETING).unlink(missing_ok=True)  # left by a run that was killed, it would hold up the next
+    if jobs:
+        say(f"pretrain: {', '.join(sorted({job[0] for job in jobs}))}")
+    if len(jobs) == 1:
+        _job(0, jobs, out, config)
+    elif jobs:
+        from torch.multiprocessing.spawn import start_processes
+
+        start_processes(_job, args=(jobs, out, config), nprocs=len(jobs), start_method="spawn")
+
+
+def _result(step: str, rank: int, world: int) -> str:
+    return f"chips-{rank}-{world}.npz" if step == "chips" else f"{step}.pt"
+
+
+def _job(index: int, jobs: list[tuple[str, int, int]], out: Path, config: PretrainConfig) -> None:
+    step, rank, world = jobs[index]
+    torch.set_num_threads(1)
+    if step == "chips":
+        _draw_chips(out, config, rank, world)
+        return
+    if world > 1:
+        meeting = (out / _MEETING).resolve()
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    _Trainer(step, out, config, rank, world).run()
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def _draw_chips(out: Path, config: PretrainConfig, rank: int, world: int) -> None:
+    share = config.chips // world
+    chips = make_chips(share, config.seed, start=rank * share)
+    place = out / _result("chips", rank, world)
+    part = place.with_suffix(".part.npz")
+    np.savez(
+        part,
+        pixels=chips.pixels,
+        prior=chips.prior,
+        land_fraction=chips.land_fraction,
+        truth=np.array([*chips.truth, None], object)[:-1],
+        context=np.array([*chips.context, None], object)[:-1],
+    )
+    part.rename(place)
+
+
+def load_chips(out: Path, config: PretrainConfig) -> ChipSet:
+    """Read back the chips of a run (our own files: truth is pickled in them)."""
+    parts = [
+        np.load(out / _result("chips", rank, config.workers), allow_pickle=True)
+        for rank in range(config.workers)
+    ]
+    return ChipSet(
+        pixels=np.concatenate([part["pixels"] for part in parts]),
+        truth=[targets for part in parts for targets in part["truth"]],
+        land_fraction=np.concatenate([part["land_fraction"] for part in parts]),
+        prior=np.concatenate([part["prior"] for part in parts]),
+        context=[context for part in parts for context in part["context"]],
+    )
+
+
+def build(config: PretrainConfig) -> tuple[Pretrainer, Any]:
+    """Return untrained nano with its helpers, and the tokenizer."""
+    base, tokenizer = build_nano(config.seed)
+    base.model.language_model.config._attn_implementation = "eager"  # compiles to one kernel at this size
+    torch.manual_seed(config.seed)
+    return Pretrainer(new_fusar(base, IMAGE_PX), number_ids(tokenizer)), tokenizer
+
+
+class _Trainer:
+    """One step of pretraining in one process."""
+
+    def __init__(self, step: str, out: Path, config: PretrainConfig, rank: int, world: int) -> None:
+        self.step, self.out, self.config, self.rank, self.world = step, out, config, rank, world
+        self.net, tokenizer = build(config)
+        share = config.description_share if step == "joint" else 0.0
+        self.bank = ChipBank(load_chips(out, config), tokenizer, config.seed * 1000 + rank, share)
+        self.enlarge = torch.from_numpy(np.ascontiguousarray(enlargement(126, IMAGE_PX)))
+        if step == "joint":
+            vision, decoder = (torch.load(out / f"{s}.pt", weights_only=True) for s in ("vision", "decoder"))
+            state = {name: vision[name] if ".visual." in name else decoder[name] for name in decoder}
+            self.net.load_state_dict(state)
+        elif config.start is not None:
+            self.net.load_state_dict(torch.load(Path(config.start) / "joint.pt", weights_only=True))
+        self.see = self.net.model.vision.forward
+        self.decode = self.net.decode
+        if config.compile:
+            self.see = torch.compile(self.see, dynamic=False)
+            self.decode = torch.compile(self.decode, dynamic=False)
+
+    def run(self) -> None:
+        """Train, log, and write the weights."""
+        config = self.config
+        total = {
+            "vision": config.vision_samples,
+            "decoder": config.decoder_samples,
+            "joint": config.joint_samples,
+        }[self.step]
+        steps = max(1, total // (config.batch * self.world))
+        torch.manual_seed(config.seed * 100 + self.rank)
+        optimisers = _optimisers(self.net, self.step)
+        batches: Iterator[Batch] = self.bank.batches(config.batch, occupied_only=self.step == "decoder")
+        began, recent = time.monotonic(), dict[str, list[float]]()
+        for step in range(1, steps + 1):
+            _schedule(optimisers, step, steps)
+            loss, facts = self.loss(next(batches))
+            loss.backward()
+            self._average()
+            norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            for optimiser in optimisers:
+                optimiser.step()
+            self.net.zero_grad()
+            for name, value in {**facts, "norm": float(norm)}.items():
+                recent.setdefault(name, []).append(value)
+            if step % 25 == 0 or step == steps:
+                self._log(step, steps, time.monotonic() - began, recent)
+        if self.rank == 0:
+            torch.save(self.net.state_dict(), self.out / f"{self.step}.pt")
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a batch and what to log of it."""
+        present, offsets = torch.from_numpy(batch.present), torch.from_numpy(batch.offsets)
+        with torch.autocast("cpu", torch.bfloat16):
+            if self.step == "decoder":
+                visual = self.net.symbols(present, offsets).bfloat16()
+            else:
+                visual = self.see(self._patches(torch.from_numpy(batch.pixels)))
+            dense, facts = self.net.dense_loss(visual, present, offsets)
+            if self.step == "vision":
+                return dense, facts
+            ids = torch.from_numpy(batch.ids)
+            hidden, middle = self.decode(self.net.model.embed(ids, visual), positions(self.net.model, ids))
+            text, more = self.net.text_loss(
+                hidden,
+                middle,
+                ids,
+                torch.from_numpy(batch.labels),
+                torch.from_numpy(batch.owner),
+                torch.from_numpy(batch.edges),
+            )
+        if self.step == "decoder":
+            return text, more
+        return text + 0.5 * dense, {**facts, **more}
+
+    def _patches(self, pixels: Tensor) -> Tensor:
+        """The arithmetic of ``engine.runtime.image.patches``, in torch."""
+        image = self.enlarge @ (pixels.float() / 127.5 - 1) @ self.enlarge.T
+        grid = image.clamp(-1, 1).reshape(len(pixels), 3, TOKENS_SIDE, 2, 14, TOKENS_SIDE, 2, 14)
+        return grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(pixels), -1, 3 * 14 * 14)
+
+    def _average(self) -> None:
+        if self.world == 1:
+            return
+        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
+        flat = torch.cat([grad.flatten() for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.world
+        start = 0
+        for grad in grads:
+            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
+            start += grad.numel()
+
+    def _log(self, step: int, steps: int, seconds: float, recent: dict[str, list[float]]) -> None:
+        if self.rank:
+            recent.clear()
+            return
+        samples = step * self.config.batch * self.world
+        line = {"step": self.step, "samples": samples, "minutes": round(seconds / 60, 2)}
+        line |= {name: round(float(np.nanmean(values)), 4) for name, values in recent.items()}
+        recent.clear()
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        rate = samples / max(seconds, 1e-9)
+        print(f"{step}/{steps} {json.dumps(line)} {rate:.1f} samples/s", flush=True)
+
+
+def positions(model: FusarGpt, ids: Tensor) -> Tensor:
+    """Return M-RoPE positions, [3, B, T], of prompts with one image; as ``FusarGpt.positions``, faster."""
+    places = ids == model.base.config.image_token_id
+    first = places.int().argmax(1, keepdim=True)
+    side, tokens = TOKENS_SIDE, model.image_tokens
+    index = torch.arange(ids.shape[1])[None].expand_as(ids)
+    inside = index - first
+    after = index - tokens + side
+    text = torch.where(inside < 0, index, after)
+    rows = torch.where(places, first + inside // side, text)
+    cols = torch.where(places, first + inside % side, text)
+    return torch.stack([torch.where(places, first, text), rows, cols])
+
+
+def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for the rest."""
+    muon, decayed, plain = [], [], []
+    for name, parameter in net.named_parameters():
+        visual = ".visual." in name
+        if (step == "vision") != visual and step != "joint":
+            continue
+        if ".tlm." in name:
+            continue
+        if parameter.ndim == 2 and any(part in name for part in ("blocks", "layers", "merger")):
+            muon.append(parameter)
+        elif parameter.ndim >= 2 and "embed_tokens" not in name:
+            decayed.append(parameter)
+        else:
+            plain.append(parameter)
+    rate = {"vision": 1.5e-3, "decoder": 2e-3, "joint": 1.2e-3}[step]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([g for g in groups if g["params"]], lr=1.5e-3, betas=(0.9, 0.98))
+    ]
+    found.append(
+        torch.optim.Muon(muon, lr=rate, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    )
+    for optimiser in found:
+        for group in optimiser.param_groups:
+            group["peak"] = group["lr"]
+    return found
+
+
+def _schedule(optimisers: list[torch.optim.Optimizer], step: int, steps: int) -> None:
+    """Warm up over at most 100 steps, then a cosine down to 3%."""
+    warm = step / max(1, min(100, steps // 10))
+    factor = min(warm, 0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+
+
+def _save(out: Path, config: PretrainConfig) -> None:
+    from engine.model.nano import save_tokenizer
+
+    net, tokenizer = build(config)
+    net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
+    net.model.base.model.language_model.config._attn_implementation = "sdpa"
+    save_fusar(net.model, tokenizer, out / "checkpoint")
+    save_tokenizer(tokenizer, out / "checkpoint")
