@@ -125,3 +125,17 @@ def test_a_bundle_is_never_written_over(small_checkpoint: Path, tmp_path: Path) 
         export(small_checkpoint, tmp_path)
     with pytest.raises(InputError, match="expected some of"):
         export(small_checkpoint, tmp_path / "new", tasks=["poetry"])
+
+
+def test_the_command_checks_a_bundle(small_bundle: spec.Bundle) -> None:
+    import typer
+    from typer.testing import CliRunner
+
+    from engine.export.command import verify as command
+
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, [str(small_bundle.path)])
+    assert result.exit_code == 0, result.output
+    assert "8 of 8 answers agree" in result.output
+    assert small_bundle.bundle_id in result.output
