@@ -26,7 +26,7 @@ from engine.data.describe import description
 from engine.data.records import Record, write_prior
 from engine.errors import DatasetError, InputError
 from engine.runtime.image import CHIP_PX
-from engine.runtime.prior import Prior, anchor_positions, dequantise
+from engine.runtime.prior import Prior
 from engine.runtime.text import QUESTIONS, detection_text
 
 TOKEN_PX = 28  # side of a merged token
@@ -109,18 +109,6 @@ def answer_objects(
         return (y1 + y2) // 2 // TOKEN_PX, (x1 + x2) // 2 // TOKEN_PX, *entry[1]
 
     return sorted(((t.class_, target_box(t.box_px, size_px), t) for t in targets), key=place)
-
-
-def chip_prior(raw: NDArray[np.int8]) -> Prior:
-    """Return AlphaEarth bytes at the anchors, int8 [64, 6, 6], as a prior."""
-    vectors = dequantise(raw).reshape(raw.shape[0], -1).T
-    mask = np.isfinite(vectors).all(axis=1)
-    return Prior(
-        vectors=np.where(mask[:, None], vectors, 0).astype(np.float32),
-        positions=anchor_positions(),
-        mask=mask,
-        year=None,
-    )
 
 
 def draw_bands(name: str) -> tuple[str, ...]:
@@ -217,7 +205,7 @@ def write_split(
             pixels = np.moveaxis(chips.pixels[index], 0, -1).copy()
             pixels[..., len(bands) if len(bands) == 1 else 3 :] = 0  # without VH there is no ratio either
             Image.fromarray(pixels).save(folder / "chips" / f"{name}.png", compress_level=1)
-            prior = chip_prior(chips.prior[index])
+            prior = Prior.from_bytes(chips.prior[index], None)
             aef = f"priors/{name}.npz" if prior.mask.any() else None
             if aef is not None:
                 write_prior(folder / aef, prior)
