@@ -1,4 +1,4 @@
-"""A tiny base and a small dataset folder."""
+"""A tiny base and a small dataset folder; torch is imported only where a test asks for them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from engine.data.records import Record, write_prior, write_records
-from engine.model.fusar import new_fusar, save_fusar
-from engine.model.nano import IMAGE_PX, build_tokenizer, nano_config
 from engine.runtime.prior import Prior, anchor_positions
 from engine.runtime.text import QUESTIONS
+
+IMAGE_PX = 252
 
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder of nano with one layer of each kind."""
+    import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
+
+    from engine.model.fusar import new_fusar, save_fusar
+    from engine.model.nano import build_tokenizer, nano_config
 
     folder = tmp_path_factory.mktemp("base")
     tokenizer = build_tokenizer()
@@ -35,6 +36,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six chips, half of them with a prior, with records of both stages."""
+    from PIL import Image
+
+    from engine.data.records import Record, write_prior, write_records
+
     folder = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(3)
     stage1, stage2 = [], []
