@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.describe import description
+from engine.data.describe import LAND_COVERS, description
 from engine.data.records import Record, write_prior
 from engine.errors import DatasetError, InputError
 from engine.runtime.image import CHIP_PX
@@ -36,6 +36,16 @@ SENSOR, SPACING_M = "Sentinel-1 IW", 10.0
 # Polarisations that the prompt states, with their shares: single and other ones must not come as a surprise.
 BANDS = (("VV", "VH"), ("HH", "HV"), ("VV",), ("HH",))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
+
+# The simulator names covers as Dynamic World does; a description uses plain words.
+_COVERS = dict(
+    zip(
+        ("water", "trees", "grass", "flooded_vegetation", "crops", "shrub_and_scrub", "built", "bare",
+         "snow_and_ice"),
+        LAND_COVERS,
+        strict=True,
+    )
+)  # fmt: skip
 
 
 class Target(Protocol):
@@ -132,7 +142,7 @@ def chip_records(
             labels,
             context.sea_db[0],
             float(chips.land_fraction[index]),
-            context.land_cover if aef is not None else None,
+            _COVERS[context.land_cover] if aef is not None and context.land_cover else None,
         ),
         "detection": detection_text((label, box) for label, box, _ in objects),
         "counting": str(labels.count("ship")),
