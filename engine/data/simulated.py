@@ -172,6 +172,16 @@ def chip_records(
     ]
 
 
+def check_size(size_px: int) -> None:
+    """Refuse a size that merged tokens do not tile.
+
+    Raises:
+        InputError: it is no multiple of their side.
+    """
+    if size_px <= 0 or size_px % TOKEN_PX:
+        raise InputError(f"got a size of {size_px} px, expected a multiple of {TOKEN_PX}, such as 252 or 504")
+
+
 def write_split(
     folder: Path,
     chips: Chips,
@@ -196,8 +206,7 @@ def write_split(
     """
     from PIL import Image
 
-    if size_px <= 0 or size_px % TOKEN_PX:
-        raise InputError(f"got a size of {size_px} px, expected a multiple of {TOKEN_PX}, such as 252 or 504")
+    check_size(size_px)
     records = Split([], [])
     try:
         for name in ("chips", "priors"):

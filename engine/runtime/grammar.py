@@ -94,9 +94,11 @@ class DetectionGrammar:
     """
 
     def __init__(self, tokenizer: Any, labels: Sequence[str], size_px: int) -> None:
-        answers = [detection_text([])]
-        for label in labels:
-            answers += [detection_text([(label, [value] * 4)] * 2) for value in range(size_px + 1)]
+        # Every number with every label, in the first object and in a later one, and every label before the
+        # end and before another object.
+        lists = [[(label, [value] * 4)] * 2 for label in labels for value in range(size_px + 1)]
+        lists += [[(label, [size_px] * 4)] * count for label in labels for count in (1, 3)]
+        answers = [detection_text(objects) for objects in ([], *lists)]
         self._end = int(tokenizer.token_to_id(END_OF_TURN))
         self._words = {self._end: ""}
         table: _Table = {"": {}}
@@ -105,7 +107,9 @@ class DetectionGrammar:
             self._follow(tokenizer, answer, ids, table)
         numbers = {name: number for number, name in enumerate(table)} | {END_OF_TURN: END}
         self.states = [_state(following, numbers, self._words) for following in table.values()]
-        self.object_tokens = max(map(len, encoded)) // 2 + 1
+        self.object_tokens = (
+            max(len(ids) // len(each) for ids, each in zip(encoded[1:], lists, strict=True)) + 1
+        )
 
     def _follow(self, tokenizer: Any, answer: str, ids: Sequence[int], table: _Table) -> None:
         written = ""

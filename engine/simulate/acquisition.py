@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.runtime import geometry
 from engine.simulate.physics import SPACING_M
+
+Array = NDArray[np.float64]
 
 EARTH_RATE_RAD_S = 7.2921159e-5
 GRAVITATION_M3_S2 = 3.986004418e14
@@ -53,43 +55,43 @@ class Acquisition:
     line_interval_s: float
     slant_range_m: float
     swath_sample: int
-    conversion_s: NDArray[np.float64]
-    grsr: NDArray[np.float64]
-    srgr: NDArray[np.float64]
+    conversion_s: Array
+    grsr: Array
+    srgr: Array
     ascending: bool
     node_longitude_deg: float
     node_age_s: float
 
-    def slant_range(self, line_px: NDArray, sample_px: NDArray) -> NDArray[np.float64]:
+    def slant_range(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return slant ranges in metres."""
         return self._polynomial(
             self.grsr, np.asarray(line_px) * self.line_interval_s, np.asarray(sample_px) * SPACING_M
         )
 
-    def lonlat(self, line_px: NDArray, sample_px: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def lonlat(self, line_px: ArrayLike, sample_px: ArrayLike) -> tuple[Array, Array]:
         """Return longitude and latitude of the sea surface at lines and samples, degrees."""
         time = np.asarray(line_px) * self.line_interval_s
         return geometry.ground_point(self.orbit, time, self.slant_range(line_px, sample_px))
 
-    def pixel(self, lon_deg: NDArray, lat_deg: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def pixel(self, lon_deg: ArrayLike, lat_deg: ArrayLike) -> tuple[Array, Array]:
         """Return line and sample of places at sea level; NaN where the pass does not see them."""
         time, slant = geometry.zero_doppler(self.orbit, lon_deg, lat_deg)
         ground = self._polynomial(self.srgr, time, slant - self.slant_range_m)
         return time / self.line_interval_s, ground / SPACING_M
 
-    def incidence_deg(self, line_px: NDArray, sample_px: NDArray) -> NDArray[np.float64]:
+    def incidence_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the angle between the line of sight and the ellipsoid's normal."""
         return np.degrees(np.arccos(self._cosine(line_px, sample_px, "ground")))
 
-    def elevation_deg(self, line_px: NDArray, sample_px: NDArray) -> NDArray[np.float64]:
+    def elevation_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the angle between the line of sight and the satellite's downward direction."""
         return np.degrees(np.arccos(self._cosine(line_px, sample_px, "satellite")))
 
-    def upward_deg(self, line_px: NDArray, sample_px: NDArray) -> NDArray[np.float64]:
+    def upward_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the bearing, clockwise from north, of the image's upward direction (falling lines)."""
         return self.bearing_deg(line_px, sample_px, 0.0)
 
-    def bearing_deg(self, line_px: NDArray, sample_px: NDArray, axis_deg: float) -> NDArray[np.float64]:
+    def bearing_deg(self, line_px: ArrayLike, sample_px: ArrayLike, axis_deg: float) -> Array:
         """Return the bearing of a direction in the image, given clockwise from up; images are mirrored."""
         down, across = -np.cos(np.radians(axis_deg)), np.sin(np.radians(axis_deg))
         line, sample = np.asarray(line_px, float), np.asarray(sample_px, float)
@@ -116,7 +118,7 @@ class Acquisition:
         ground_speed = SPACING_M / self.line_interval_s
         return float(-2 * np.linalg.norm(velocity) * ground_speed / (WAVELENGTH_M * slant_range_m))
 
-    def _polynomial(self, table: NDArray, time_s: NDArray, x: NDArray) -> NDArray[np.float64]:
+    def _polynomial(self, table: Array, time_s: Array, x: Array) -> Array:
         """Evaluate polynomials, linear in time between two of them."""
         time_s, x = np.broadcast_arrays(time_s, x)
         index = np.clip(np.searchsorted(self.conversion_s, time_s) - 1, 0, len(self.conversion_s) - 2)
@@ -127,7 +129,7 @@ class Acquisition:
             total = total * x + coefficients[..., power]
         return total
 
-    def _cosine(self, line_px: NDArray, sample_px: NDArray, where: str) -> NDArray[np.float64]:
+    def _cosine(self, line_px: ArrayLike, sample_px: ArrayLike, where: str) -> Array:
         position, _ = self.orbit.at(np.asarray(line_px) * self.line_interval_s)
         lon, lat = self.lonlat(line_px, sample_px)
         sight = position - geometry.ecef_from_geodetic(lon, lat, 0.0)
@@ -136,7 +138,7 @@ class Acquisition:
             up = geometry.local_axes(lon, lat)[2]
         else:
             up = position / np.linalg.norm(position, axis=-1, keepdims=True)
-        return np.clip((sight * up).sum(-1), -1, 1)
+        return np.asarray(np.clip((sight * up).sum(-1), -1, 1))
 
 
 def plan(
@@ -201,7 +203,7 @@ def shifted(base: Acquisition, line: int, sample: int, shape: tuple[int, int]) -
     )
 
 
-def _orbit(argument: float, node_deg: float, times_s: NDArray[np.float64]) -> geometry.Orbit:
+def _orbit(argument: float, node_deg: float, times_s: Array) -> geometry.Orbit:
     """Return a circular orbit, earth-fixed; argument of latitude and node longitude hold at second 0."""
     motion = np.sqrt(GRAVITATION_M3_S2 / ORBIT_RADIUS_M**3)
     u = argument + motion * times_s
@@ -250,8 +252,8 @@ def _ground_speed(orbit: geometry.Orbit, slant_m: float) -> float:
 
 
 def _conversions(
-    orbit: geometry.Orbit, times_s: NDArray[np.float64], slant_near_m: float, samples: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    orbit: geometry.Orbit, times_s: Array, slant_near_m: float, samples: int
+) -> tuple[Array, Array]:
     """Fit ground range to slant range and back, both counted from sample 0."""
     reach = samples * SPACING_M * 1.02 + 2000.0
     # slant range grows by at most sin(47 degrees) of the ground range
@@ -268,6 +270,6 @@ def _conversions(
     return np.array(grsr), np.array(srgr)
 
 
-def _fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(x: Array, y: Array) -> Array:
     polynomial = np.polynomial.Polynomial.fit(x, y, _DEGREE).convert().coef
     return np.pad(polynomial, (0, _DEGREE + 1 - len(polynomial)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class Index:
     """The list of tiles, written as index.json; bounds are west, south, east, north in degrees."""
 
     folder: Path
-    tiles: list[dict] = field(default_factory=list)
+    tiles: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self) -> Path:
         """Write the index and return its path."""
@@ -118,7 +119,7 @@ def _bytes(
         latent = np.sqrt(1 - YEAR_DRIFT**2) * latent + YEAR_DRIFT * drift[labels]
     values = landcover.quantise(landcover.vectors(labels, latent))
     values[shore < -SHALLOW_M / SPACING_M] = landcover.NODATA
-    return values.transpose(2, 0, 1).repeat(CELL_PX, 1).repeat(CELL_PX, 2)
+    return np.asarray(values.transpose(2, 0, 1).repeat(CELL_PX, 1).repeat(CELL_PX, 2))
 
 
 def _write_tile(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,8 @@ GRID_COLUMNS = 21
 RADAR_FREQUENCY_HZ = 5.405000454334350e9
 IPF_VERSION = "003.71"
 
-Value = object  # text, a number, or a list of nodes
-Node = tuple  # (tag, value) or (tag, value, attributes)
+# (tag, value) or (tag, value, attributes); a value is text, a number, or a list of nodes
+Node = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def document(node: Node) -> bytes:
     """Return an XML document."""
     root = _element(node)
     ET.indent(root)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n"
+    return bytes(b'<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="utf-8") + b"\n")
 
 
 def product(identity: Identity, grid: Acquisition, tables: Tables, polarisation: str, number: int) -> bytes:
@@ -367,11 +368,11 @@ def _time(identity: Identity, grid: Acquisition, line: float) -> str:
     return stamp(identity.start + timedelta(seconds=float(line) * grid.line_interval_s))
 
 
-def _float(value: float) -> str:
+def _float(value: float | NDArray[Any]) -> str:
     return f"{float(value):.15e}"
 
 
-def _array(tag: str, values: NDArray | list[float], form: str = "{}") -> Node:
+def _array(tag: str, values: NDArray[Any] | list[float], form: str = "{}") -> Node:
     return tag, " ".join(form.format(value) for value in values), {"count": str(len(values))}
 
 

@@ -35,7 +35,7 @@ class TextureBank:
         line, sample, turn = rng.integers([self._size - size, self._size - size, 8])
         field = self._fields[scale_px][line : line + size, sample : sample + size]
         field = field[:: 1 if turn & 1 else -1, :: 1 if turn & 2 else -1]
-        return field.T if turn & 4 else field
+        return np.asarray(field.T if turn & 4 else field)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _swell(rng: np.random.Generator, bank: TextureBank, size: int) -> NDArray[np
     grid = np.arange(size, dtype=np.float32)
     phase = grid[:, None] * np.float32(np.cos(angle)) + grid * np.float32(np.sin(angle))
     phase = 2 * np.pi / wavelength * phase + bank.cut(rng, SCALES_PX[4], size)
-    return np.float32(rng.uniform(0.05, 0.35)) * np.cos(phase)
+    return np.asarray(np.float32(rng.uniform(0.05, 0.35)) * np.cos(phase))
 
 
 def add_wake(
@@ -137,7 +137,7 @@ def coast_field(rng: np.random.Generator, bank: TextureBank, size: int) -> NDArr
         rng, SCALES_PX[3], size
     )
     fine = rng.uniform(0, 1.5) * bank.cut(rng, SCALES_PX[1], size)
-    return (plane + rough + fine - rng.uniform(-0.1, 0.5) * size).astype(np.float32)
+    return np.asarray((plane + rough + fine - rng.uniform(-0.1, 0.5) * size).astype(np.float32))
 
 
 def rock_field(rng: np.random.Generator, bank: TextureBank, size: int, margin_px: int) -> NDArray[np.float32]:
@@ -188,7 +188,7 @@ def draw_land(
 
 
 def structures(
-    rng: np.random.Generator, labels: NDArray[np.int8], coast: NDArray[np.float32]
+    rng: np.random.Generator, labels: NDArray[np.integer], coast: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Draw the power of buildings, quays and masts: bright points, dense where land is built.
 
@@ -211,4 +211,4 @@ def structures(
     bright_db = rng.normal(4.0, 5.0, count)
     points[0][places] = physics.from_db(bright_db)
     points[1][places] = physics.from_db(bright_db - rng.normal(7.0, 2.5, count))
-    return 4.0 * gaussian_filter(points, (0, 0.8, 0.8))
+    return np.asarray(4.0 * gaussian_filter(points, (0, 0.8, 0.8)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -111,7 +112,7 @@ def run(
                         identity,
                         acquired,
                         scene.blocks(acquired, world.terrain, stats),
-                        lambda lines, task=task: progress.advance(task, lines),
+                        partial(progress.advance, task),
                     )
                 )
             # the year before the first pass, and the pass's own, which a daemon must not use
@@ -154,7 +155,7 @@ def make_pass(
     """Draw one pass of a scene: its window, wind, ships, ghosts and borders; number 0 is the first."""
     key = (*world.key, 3, number)
     rng = np.random.default_rng([*key, 9])
-    offset = tuple(int(value) for value in rng.integers(0, 2 * MARGIN_PX + 1, 2))
+    offset = (int(rng.integers(0, 2 * MARGIN_PX + 1)), int(rng.integers(0, 2 * MARGIN_PX + 1)))
     grid = acquisition.shifted(world.base, offset[0], offset[1], shape)
     state = clutter.draw_sea_state(rng, stats)
     incidence = float(grid.incidence_deg(shape[0] / 2, shape[1] / 2))

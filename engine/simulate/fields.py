@@ -7,6 +7,7 @@ be made without the blocks before it. Smooth fields are cubic splines over a lat
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +22,8 @@ def stripes(
     key: tuple[int, ...],
     first_line: int,
     lines: int,
-    draw: Callable[[np.random.Generator, int], NDArray],
-) -> NDArray:
+    draw: Callable[[np.random.Generator, int], NDArray[Any]],
+) -> NDArray[Any]:
     """Return lines of a field that is drawn stripe by stripe.
 
     Args:
@@ -58,7 +59,8 @@ def texture(
     spectrum *= np.exp(decay * down**2)[:, None]
     spectrum *= np.exp(decay * across**2)
     smooth = fft.irfft2(spectrum, (rows, cols))[HALO : HALO + lines, HALO : HALO + samples]
-    return smooth * np.float32(2 * np.sqrt(np.pi) * scale_px)  # the kernel's energy is 1 / (4 pi scale^2)
+    # the kernel's energy is 1 / (4 pi scale^2)
+    return np.asarray(smooth * np.float32(2 * np.sqrt(np.pi) * scale_px))
 
 
 def _good_size(size: int) -> int:
@@ -77,11 +79,11 @@ class SmoothField:
         self._values = (rng.standard_normal(size) / (151 / 315)).astype(np.float32)
 
     def window(
-        self, line: float, sample: float, lines: int, samples: int, step: float = 1.0
+        self, line: float, sample: float, lines: int, samples: int, *, step: float = 1.0
     ) -> NDArray[np.float32]:
         """Return the field on a regular grid that starts at a place, [lines, samples]."""
         rows = _interpolate(self._values, (line + step * np.arange(lines)) / self._step)
-        return _interpolate(rows.T, (sample + step * np.arange(samples)) / self._step).T
+        return np.asarray(_interpolate(rows.T, (sample + step * np.arange(samples)) / self._step).T)
 
     def at(self, line_px: NDArray[np.floating], sample_px: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the field at places, [...]; beyond the field's shape its edge goes on."""

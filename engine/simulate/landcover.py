@@ -42,7 +42,7 @@ def rank() -> int:
 
 def backscatter_db(label: int) -> NDArray[np.floating]:
     """Return a class's mean and standard deviation in dB, rows VV and VH, [2, 2]."""
-    return _statistics()["backscatter_db"][label]
+    return np.asarray(_statistics()["backscatter_db"][label])
 
 
 def vectors(labels: NDArray[np.integer], latent: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -54,9 +54,11 @@ def vectors(labels: NDArray[np.integer], latent: NDArray[np.floating]) -> NDArra
     """
     stats = _statistics()
     raw = stats["mean"][labels] + np.einsum("...k,...kc->...c", latent, stats["factor"][labels])
-    return (raw / np.linalg.norm(raw, axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray((raw / np.linalg.norm(raw, axis=-1, keepdims=True)).astype(np.float32))
 
 
 def quantise(vector: NDArray[np.floating]) -> NDArray[np.int8]:
     """Return AlphaEarth bytes: value = sign(q) (q / 127.5)^2."""
-    return np.rint(np.sign(vector) * np.sqrt(np.abs(vector)) * 127.5).clip(-127, 127).astype(np.int8)
+    return np.asarray(
+        np.rint(np.sign(vector) * np.sqrt(np.abs(vector)) * 127.5).clip(-127, 127).astype(np.int8)
+    )

@@ -54,6 +54,13 @@ class SceneStatistics:
     texture_order: tuple[float, float] = (2.5, 60.0)  # 1 / variance of the sea's texture, log-uniform
     slick_share: float = 0.15
     swell_share: float = 0.25
+    # scenes: median numbers, and the spread of their logarithm from scene to scene
+    ships_per_1000_km2: float = 35.0
+    ships_log_spread: float = 0.5
+    platforms_per_1000_km2: float = 1.7
+    wind_farm_share: float = 0.45
+    anchored_share: float = 0.4  # of ships; they may stay for the next pass
+    stay_share: float = 0.55
     # azimuth ghosts, below their source
     ghost_loss_db: tuple[float, float] = (20.0, 30.0)
 
@@ -101,7 +108,7 @@ class Body:
 
     def peak(self) -> NDArray[np.floating]:
         """Return the highest expected power in VV and VH, [2]."""
-        return physics.expected_power(self.line_px, self.sample_px, self.powers).max((1, 2))
+        return np.asarray(physics.expected_power(self.line_px, self.sample_px, self.powers).max((1, 2)))
 
     def brightened(self, db: float) -> Body:
         """Return the same body with its echo raised."""

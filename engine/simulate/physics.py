@@ -72,7 +72,7 @@ def band_limit(white: NDArray[np.complex64]) -> NDArray[np.complex64]:
     spectrum = fft.fft2(white, overwrite_x=True)
     spectrum *= rows[:, None]
     spectrum *= cols
-    return fft.ifft2(spectrum, overwrite_x=True)
+    return np.asarray(fft.ifft2(spectrum, overwrite_x=True))
 
 
 def white_noise(rng: np.random.Generator, lines: int, samples: int) -> NDArray[np.complex64]:
@@ -99,7 +99,7 @@ class SpeckleBank:
         )
         field = self._fields[index][line : line + size, sample : sample + size]
         field = field[:: 1 if turn & 1 else -1, :: 1 if turn & 2 else -1]
-        return field.T if turn & 4 else field
+        return np.asarray(field.T if turn & 4 else field)
 
 
 def detect(
@@ -173,7 +173,7 @@ def expected_power(
     samples = np.arange(int(sample_px.min()) - margin, int(sample_px.max()) + margin + 2)
     down = point_response(lines[:, None] - line_px) ** 2
     across = point_response(samples[:, None] - sample_px) ** 2
-    return (down * powers[:, None, :]) @ across.T
+    return np.asarray((down * powers[:, None, :]) @ across.T)
 
 
 def _span(positions: NDArray[np.floating], size: int, reach_px: float) -> slice:

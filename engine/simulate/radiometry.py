@@ -87,7 +87,7 @@ class Tables:
         position = np.interp(first_line + np.arange(lines), self.lines, np.arange(len(self.lines)))
         low = np.minimum(position.astype(int), len(table) - 2)
         share = (position - low)[:, None]
-        return (rows[low] * (1 - share) + rows[low + 1] * share).astype(np.float32)
+        return np.asarray((rows[low] * (1 - share) + rows[low + 1] * share).astype(np.float32))
 
 
 def tables(grid: Acquisition, noise_db: float, burst_phase: float) -> Tables:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ def write(
     return final
 
 
-def truth(name: str, identity: Identity, acquired: Pass) -> dict:
+def truth(name: str, identity: Identity, acquired: Pass) -> dict[str, Any]:
     """Return the truth of a pass as GeoJSON: every object whose echo lies in valid data.
 
     Properties: id, class, length_m, width_m, axis_deg (clockwise from north, 0 to 180; null for

@@ -5,10 +5,11 @@ Everything fixed is drawn on one base grid, from which every pass of a scene cut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from engine.simulate import clutter, fields, landcover, physics
 from engine.simulate.acquisition import Acquisition
@@ -33,7 +34,7 @@ class Ring(Protocol):
 class Coast(Protocol):
     """Anything that gives the rings of a box, such as engine.runtime.land.Coastline."""
 
-    def polygons(self, west: float, south: float, east: float, north: float) -> list[Ring]:
+    def polygons(self, west: float, south: float, east: float, north: float) -> Sequence[Ring]:
         """Return the rings that meet a box, outer before inner."""
 
 
@@ -61,7 +62,7 @@ def land_mask(base: Acquisition, coastline: Coast) -> NDArray[np.bool_]:
             shapes.append((moved, 0 if ring.water else 1))
     if not shapes:
         return np.zeros((rows, cols), bool)
-    return rasterize(shapes, (rows, cols), fill=0, dtype="uint8").astype(bool)
+    return np.asarray(rasterize(shapes, (rows, cols), fill=0, dtype="uint8").astype(bool))
 
 
 class Terrain:
@@ -80,8 +81,12 @@ class Terrain:
         else:
             shore = np.full(mask.shape, FAR_PX if mask.any() else -FAR_PX, np.float32)
         # no land mask is exact: the true shore lies elsewhere, by up to DISPLACEMENT_PX
-        wander = fields.SmoothField(rng, base.shape, 70.0).window(0, 0, *mask.shape, step=STEP_PX)
-        fine = fields.SmoothField(rng, base.shape, 14.0).window(0, 0, *mask.shape, step=STEP_PX)
+        wander = fields.SmoothField(rng, base.shape, 70.0).window(
+            0, 0, mask.shape[0], mask.shape[1], step=STEP_PX
+        )
+        fine = fields.SmoothField(rng, base.shape, 14.0).window(
+            0, 0, mask.shape[0], mask.shape[1], step=STEP_PX
+        )
         strength = rng.uniform(0.4, 0.85) * DISPLACEMENT_PX
         shore += strength * np.tanh(wander) + 0.15 * DISPLACEMENT_PX * np.tanh(fine)
         self.shore = shore
@@ -98,13 +103,13 @@ class Terrain:
         self.site_latent = rng.standard_normal((len(landcover.CLASSES), landcover.rank()))
         self._local = [fields.SmoothField(rng, base.shape, 25.0) for _ in range(landcover.rank())]
 
-    def shore_px(self, line_px: NDArray[np.floating], sample_px: NDArray[np.floating]) -> NDArray[np.float32]:
+    def shore_px(self, line_px: ArrayLike, sample_px: ArrayLike) -> NDArray[np.float32]:
         """Return the distance to the shore at places, positive on land, samples, [...]."""
         from scipy.ndimage import map_coordinates
 
         line, sample = np.broadcast_arrays(line_px, sample_px)
         where = np.stack([line.ravel(), sample.ravel()]).astype(np.float64) / STEP_PX
-        return map_coordinates(self.shore, where, order=1, mode="nearest").reshape(line.shape)
+        return np.asarray(map_coordinates(self.shore, where, order=1, mode="nearest").reshape(line.shape))
 
     def labels(self, split: NDArray[np.float32], town: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return classes from the two fields that divide the land, [...]."""
@@ -121,7 +126,7 @@ class Terrain:
     ) -> NDArray[np.float32]:
         """Return factors of AlphaEarth vectors: a site's own of each class, and smooth local ones."""
         local = np.stack([field.at(line_px, sample_px) for field in self._local], -1)
-        return (np.sqrt(0.8) * self.site_latent[labels] + np.sqrt(0.2) * local).astype(np.float32)
+        return np.asarray((np.sqrt(0.8) * self.site_latent[labels] + np.sqrt(0.2) * local).astype(np.float32))
 
     def block(
         self, block: int, first_line: int, lines: int
@@ -162,4 +167,4 @@ def _bilinear(
     i, j = np.minimum(down.astype(int), len(table) - 2), np.minimum(across.astype(int), table.shape[1] - 2)
     u, v = (down - i).astype(np.float32)[:, None], (across - j).astype(np.float32)
     rows = table[i] * (1 - u) + table[i + 1] * u
-    return rows[:, j] * (1 - v) + rows[:, j + 1] * v
+    return np.asarray(rows[:, j] * (1 - v) + rows[:, j + 1] * v)

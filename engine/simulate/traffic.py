@@ -45,12 +45,13 @@ class Traffic:
         self._stats = stats
         rng = np.random.default_rng([*key, 0])
         area_km2 = shape[0] * shape[1] * physics.PIXEL_AREA_M2 / 1e6
-        self._ships_mean = float(np.clip(np.exp(rng.normal(-3.4, 0.5)) * area_km2, 1, 400))
+        density = stats.ships_per_1000_km2 * np.exp(rng.normal(0, stats.ships_log_spread))
+        self._ships_mean = float(np.clip(density * area_km2 / 1000, 1, 600))
         self._anchorages = [rng.uniform(0, 1, 2) for _ in range(int(rng.integers(1, 3)))]
         fixed: list[Placed] = []
-        for index in range(int(rng.poisson(area_km2 / 600))):
+        for index in range(int(rng.poisson(stats.platforms_per_1000_km2 * area_km2 / 1000))):
             self._add(fixed, rng, f"platform-{index + 1:03d}", objects.draw_platform(rng, stats))
-        if rng.random() < 0.45:
+        if rng.random() < stats.wind_farm_share:
             self._add_turbines(fixed, rng)
         self.fixed = fixed
 
@@ -69,8 +70,10 @@ class Traffic:
             role = np.random.default_rng(seed).random()
             draws = np.random.default_rng([*seed, 1])
             name = f"ship-{since + 1:02d}-{index + 1:04d}"
-            anchored = role < 0.4
-            if since < number and not (anchored and all(draws.random(number - since) < 0.55)):
+            anchored = role < self._stats.anchored_share
+            if since < number and not (
+                anchored and all(draws.random(number - since) < self._stats.stay_share)
+            ):
                 continue
             place = np.random.default_rng([*seed, 2])
             axis = None
@@ -85,7 +88,14 @@ class Traffic:
                 axis_deg=axis,
                 moving=False if anchored else None,
             )
-            self._add(present, place, name, body, self._wish(place, anchored), moored=0.3 < role < 0.4)
+            self._add(
+                present,
+                place,
+                name,
+                body,
+                self._wish(place, anchored),
+                moored=role < 0.25 * self._stats.anchored_share,
+            )
 
     def _wish(self, rng: np.random.Generator, anchored: bool) -> tuple[float, float] | None:
         if not anchored:

@@ -25,13 +25,14 @@ def dataset(
     from rich.progress import Progress
 
     from engine.data.records import write_records
-    from engine.data.simulated import write_split
+    from engine.data.simulated import check_size, write_split
     from engine.simulate.chips import make_chips
 
     if chips <= 0 or validation < 0 or seed < 0:
         raise InputError(
             f"got {chips} chips, {validation} validation chips, seed {seed}; expected none below 0"
         )
+    check_size(size)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: expected a new folder")
     counts: dict[str, int] = {}

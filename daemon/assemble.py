@@ -1,0 +1,161 @@
+"""From the objects of a scene to its detections: measured, placed on the globe, flagged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daemon.domain import Candidate, Detection, Flag, detection_id
+from daemon.measure import RESOLUTION_M, Measure, measure
+from daemon.merge import Found
+from daemon.scene.product import Window
+
+if TYPE_CHECKING:
+    from daemon.scene.land import LandSource
+    from daemon.scene.product import Scene
+    from engine.runtime.image import Cell
+    from engine.runtime.text import Answer, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked and answered, cell by cell."""
+
+    cells: Sequence[Cell]
+    requests: Sequence[Request]
+    replies: Sequence[Answer]
+
+    @property
+    def answers(self) -> list[tuple[Cell, Answer]]:
+        """Cells with their answers."""
+        return list(zip(self.cells, self.replies, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every detection of a scene shares."""
+
+    scene: Scene
+    land: LandSource
+    near_land_m: float  # detections this close to land are flagged
+    run: str  # key of the run
+    candidates: Sequence[Candidate]
+
+
+def detections_of(
+    context: Context,
+    asked: Asked,
+    found: Sequence[tuple[Found, Sequence[int]]],
+    report: Callable[[float], None],
+) -> tuple[tuple[Detection, ...], int]:
+    """Measure objects; of those that turn out to be the same pixels the highest score stays.
+
+    Args:
+        context: the scene and what belongs to it.
+        asked: cells, requests and answers.
+        found: objects with the indices of their candidates, nearest first.
+        report: called with the fraction done.
+
+    Returns:
+        Detections by line and sample, and how many objects were measured twice.
+    """
+    measured: list[tuple[Found, Sequence[int], Measure]] = []
+    for done, (item, indices) in enumerate(
+        sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
+    ):
+        size = measure(context.scene, item.box_px)
+        if not any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
+            measured.append((item, indices, size))
+        report(done / len(found))
+    at = np.array([(size.line_px, size.sample_px) for _, _, size in measured]).reshape(-1, 2)
+    lon, lat = context.scene.geometry.lonlat(at[:, 0], at[:, 1])
+    incidence = np.broadcast_to(context.scene.geometry.incidence_deg(at[:, 0], at[:, 1]), len(at))
+    by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
+    ranks: Counter[tuple[int, int]] = Counter()
+    detections = []
+    for i, (item, indices, size) in enumerate(measured):
+        place = round(float(lon[i]) * 1e4), round(float(lat[i]) * 1e4)
+        request, answer = by_cell[item.cell]
+        detections.append(
+            Detection(
+                id=detection_id(context.run, float(lon[i]), float(lat[i]), ranks[place]),
+                label=item.label,
+                score=round(item.score, 4),
+                line_px=size.line_px,
+                sample_px=size.sample_px,
+                lon_deg=round(float(lon[i]), 7),
+                lat_deg=round(float(lat[i]), 7),
+                length_m=size.length_m,
+                length_low_m=size.length_low_m,
+                length_high_m=size.length_high_m,
+                width_m=size.width_m,
+                axis_deg=size.axis_deg,
+                peak_db=size.peak_db,
+                contrast_db=size.contrast_db,
+                incidence_deg=round(float(incidence[i]), 2),
+                measured=size.how,
+                box_px=item.box_px,
+                cell=(item.cell.row, item.cell.col),
+                candidate=indices[0] if indices else None,
+                prior_status=request.priors[0].status,
+                prior_year=request.priors[0].year,
+                flags=_flags(context, item, indices, size, answer),
+            )
+        )
+        ranks[place] += 1
+    detections.sort(key=lambda detection: (detection.line_px, detection.sample_px, detection.id))
+    return tuple(detections), len(found) - len(measured)
+
+
+def _same_pixels(a: Measure, b: Measure, spacing_m: tuple[float, float]) -> bool:
+    if a.how == "box" or b.how == "box":
+        return False
+    apart = np.hypot((a.line_px - b.line_px) * spacing_m[0], (a.sample_px - b.sample_px) * spacing_m[1])
+    return bool(apart < RESOLUTION_M)
+
+
+def _flags(
+    context: Context, item: Found, indices: Sequence[int], size: Measure, answer: Answer
+) -> tuple[Flag, ...]:
+    flags = []
+    distance_m = _land_distance_m(context, size)
+    if distance_m == 0:
+        flags.append(Flag("on_land", {"land": context.land.version}))
+    elif distance_m is not None:
+        flags.append(Flag("near_land", {"distance_m": round(distance_m)}))
+    if size.invalid_px:
+        flags.append(Flag("clipped", {"invalid_px": size.invalid_px}))
+    if answer.outcome == "saturated":
+        flags.append(Flag("saturated", {"what": "answer"}))
+    if not indices:
+        flags.append(Flag("no_candidate", _nearest(context, size)))
+    if item.neighbour:
+        flags.append(Flag("neighbour", {"cell": f"{item.cell.row},{item.cell.col}"}))
+    if size.how == "box":
+        flags.append(Flag("box_only", {} if size.contrast_db is None else {"contrast_db": size.contrast_db}))
+    return tuple(flags)
+
+
+def _land_distance_m(context: Context, size: Measure) -> float | None:
+    """Distance to the nearest land pixel; 0 on land, None beyond near_land_m."""
+    spacing_m = context.scene.spacing_m
+    reach = [int(np.ceil(context.near_land_m / spacing)) for spacing in spacing_m]
+    line, sample = round(size.line_px), round(size.sample_px)
+    window = Window(line - reach[0], sample - reach[1], 2 * reach[0] + 1, 2 * reach[1] + 1)
+    rows, cols = np.nonzero(context.land.mask(window))
+    if not len(rows):
+        return None
+    nearest = float(np.hypot((rows - reach[0]) * spacing_m[0], (cols - reach[1]) * spacing_m[1]).min())
+    return nearest if nearest <= context.near_land_m else None
+
+
+def _nearest(context: Context, size: Measure) -> dict[str, float | int | str]:
+    if not context.candidates:
+        return {}
+    at = np.array([(candidate.line_px, candidate.sample_px) for candidate in context.candidates])
+    apart = (at - [size.line_px, size.sample_px]) * np.array(context.scene.spacing_m)
+    return {"nearest_m": round(float(np.hypot(*apart.T).min()))}

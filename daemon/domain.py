@@ -1,0 +1,230 @@
+"""The frozen values that travel from a scene's pixels to the store, to GeoJSON and to the picture.
+
+Positions in a scene are (line, sample), integer at pixel centres. Boxes are (x1, y1, x2, y2), samples
+before lines, measured at pixel edges: the box of the single pixel (line 3, sample 5) is (5, 3, 6, 4).
+Decibels are of linear sigma0. Angles are degrees clockwise from north. Times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from shapely.geometry import MultiPolygon
+
+Box = tuple[float, float, float, float]
+
+# Where an acquisition ends. ``done``: sea was looked at, whether or not anything was seen. ``empty``: the
+# product holds no valid pixel. ``irrelevant``: valid pixels, but no sea among them. ``unsupported`` is what
+# the ledger writes when opening raised SceneUnsupported; the pipeline lets that error through.
+Outcome = Literal["done", "empty", "irrelevant", "unsupported"]
+
+# What became of a candidate. ``confirmed``: an object of the model matches it. ``rejected``: its chip was
+# answered in full and no object matches. ``unanswered``: its chip's answer broke off (saturated) or failed
+# without reaching it. ``not_examined``: its chip was never asked (no engine, or beyond a cap).
+CandidateState = Literal["confirmed", "rejected", "unanswered", "not_examined"]
+
+PriorStatus = Literal["absent", "partial", "full"]
+
+# The names of flags. A flag marks a detection and never removes it.
+# near_land     land within settings.near_land_m; evidence: distance_m (at most; from the mask's grid)
+# on_land       the measured centre lies on the land mask; evidence: land version
+# clipped       the object touches the scene's edge or no data; evidence: invalid_px
+# saturated     the answer or the candidate list reached its limit: the count is a lower bound; evidence: what
+# no_candidate  found by the model alone, no prescreen candidate beside it; evidence: nearest_m
+# neighbour     its centre lies in the core of a neighbouring cell that was not asked; evidence: cell
+# box_only      nothing stood out in the pixels: position and extent are the box's; evidence: contrast_db
+# no_engine     written without an engine: a prescreen candidate as it is; evidence: contrast_db
+FlagName = Literal[
+    "near_land", "on_land", "clipped", "saturated", "no_candidate", "neighbour", "box_only", "no_engine"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One remark on a detection, with the evidence for it."""
+
+    name: FlagName
+    evidence: Mapping[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class SceneInfo:
+    """What a scene is: enough to identify its acquisition and product without opening it again."""
+
+    product: str  # the product's name as ESA gives it
+    uri: str
+    kind: str  # SAFE | COG | AWS
+    platform: str  # S1A, S1B, S1C, S1D
+    mode: str  # IW
+    product_type: str  # GRD
+    resolution: str  # H
+    polarisations: tuple[str, ...]  # co-polarised first
+    start: datetime
+    stop: datetime
+    absolute_orbit: int
+    relative_orbit: int
+    orbit_direction: str
+    datatake: int
+    unique_id: str  # the name's last four hexadecimal digits
+    ipf: str
+    shape: tuple[int, int]  # lines, samples
+    spacing_m: tuple[float, float]  # azimuth, range
+    footprint: Any  # shapely geometry, longitude and latitude
+
+    @property
+    def sensor(self) -> str:
+        """The sensor as the engine's prompt names it."""
+        return f"Sentinel-1 {self.mode}"
+
+    @property
+    def acquisition(self) -> str:
+        """A readable name of the acquisition, the same for its SAFE, COG and reprocessed products."""
+        bands = "+".join(self.polarisations)
+        span = f"{self.start:%Y%m%dT%H%M%S}_{self.stop:%Y%m%dT%H%M%S}"
+        return f"{self.platform}_{self.mode}_{bands}_{span}_{self.absolute_orbit:06d}_{self.datatake:06X}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One bright thing that the prescreen found, and what became of it."""
+
+    index: int  # position in SceneResult.candidates, by line and sample
+    line_px: float  # centroid, weighted by what rises above the sea
+    sample_px: float
+    lon_deg: float
+    lat_deg: float
+    box_px: Box  # of the exceeding pixels, in the scene
+    pixels: int  # how many pixels exceed
+    polarisations: tuple[str, ...]  # in which the threshold was exceeded
+    peak_db: float  # highest smoothed sigma0 in the polarisation of the highest contrast
+    contrast_db: float  # that peak over the local mean of the sea
+    cell: tuple[int, int]  # row and column of the lattice cell whose core holds the centroid
+    state: CandidateState = "not_examined"
+    score: float | None = None  # of the object that confirmed it
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One object: named by the engine, measured in the pixels."""
+
+    id: str  # hexadecimal, deterministic: run key, quantised position, rank there
+    label: str  # ship | platform | turbine
+    score: float  # 0 to 1
+    line_px: float
+    sample_px: float
+    lon_deg: float  # at sea level, by range-Doppler
+    lat_deg: float
+    length_m: float
+    length_low_m: float
+    length_high_m: float
+    width_m: float | None  # null where it is not resolved
+    axis_deg: float | None  # 0 to 180, clockwise from north; null below about 60 m
+    peak_db: float | None  # null where nothing stood out
+    contrast_db: float | None
+    incidence_deg: float
+    measured: Literal["pixels", "box"]
+    box_px: Box  # as the engine wrote it, in the scene
+    cell: tuple[int, int]  # of the chip that was asked
+    candidate: int | None  # index of the candidate that it confirms
+    prior_status: PriorStatus
+    prior_year: int | None
+    flags: tuple[Flag, ...] = ()
+
+    def flag(self, name: FlagName) -> Flag | None:
+        """Return the flag of a name, None where it is not set."""
+        return next((flag for flag in self.flags if flag.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Clutter:
+    """The sea in one polarisation, over the area that was looked at."""
+
+    polarisation: str
+    mean_db: float  # median of the local means of sigma0
+    spread: float  # median of the local standard deviation over the local mean of smoothed intensity
+    nesz_db: float | None  # median noise-equivalent sigma0; None where the product holds no noise
+    threshold_db: float  # median of the local thresholds
+    negative_fraction: float  # of the valid sea pixels, below zero after noise subtraction
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Where the sea was looked at, and how small a ship could have been seen there."""
+
+    valid_area: MultiPolygon  # longitude and latitude, split at the antimeridian; may be empty
+    area_km2: float  # of valid sea pixels
+    valid_fraction: float  # of the scene's pixels that hold data
+    land_fraction: float  # of the valid pixels
+    smallest_ship_m: float | None  # found with probability 0.9 in the median sea, under rcs_model
+    rcs_model: str
+    clutter: tuple[Clutter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Everything beside the product that a result depends on; part of the run's key."""
+
+    code: str
+    land: str
+    prior: str | None  # version of the prior index; None without one
+    engine: str | None  # bundle id; None without an engine
+    backend: str | None  # name and precision
+    settings: str  # hash of the settings
+
+
+@dataclass(frozen=True, slots=True)
+class SceneResult:
+    """Everything that one run over one product found. Equal inputs give equal values, save the timings."""
+
+    outcome: Outcome
+    reason: str | None  # why the outcome is not ``done``
+    scene: SceneInfo
+    versions: Versions
+    coverage: Coverage
+    candidates: tuple[Candidate, ...]
+    detections: tuple[Detection, ...]
+    saturated: bool  # a limit was reached somewhere: counts are lower bounds
+    counts: Mapping[str, int]  # candidates_on_land, candidates_over_limit, chips, objects, duplicates, ...
+    timings_s: Mapping[str, float]  # open, scan, chips, engine, measure, total
+    notes: tuple[str, ...]  # degradations: noise was all zero, prior unreachable, ...
+
+    @property
+    def run_key(self) -> str:
+        """Identity of the run: the same product under the same versions has the same key."""
+        return run_key(self.scene, self.versions)
+
+    @property
+    def prior_status(self) -> PriorStatus:
+        """Prior over the detections: full or absent if all are, partial otherwise; absent without any."""
+        states = {detection.prior_status for detection in self.detections}
+        if len(states) == 1:
+            return states.pop()
+        return "partial" if states else "absent"
+
+
+def run_key(scene: SceneInfo, versions: Versions) -> str:
+    """Hash acquisition, product and versions to 32 hexadecimal digits."""
+    return _digest(
+        scene.acquisition,
+        scene.product,
+        versions.code,
+        versions.land,
+        versions.prior,
+        versions.engine,
+        versions.backend,
+        versions.settings,
+    )
+
+
+def detection_id(run: str, lon_deg: float, lat_deg: float, rank: int) -> str:
+    """Hash a run's key, a position quantised to 1e-4 degrees and the rank among those that share it."""
+    return _digest(run, round(lon_deg * 1e4), round(lat_deg * 1e4), rank)
+
+
+def _digest(*parts: str | int | None) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

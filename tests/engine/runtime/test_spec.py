@@ -1,0 +1,121 @@
+"""A bundle is opened only as it was written; its id follows its bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ArtifactError
+from engine.runtime import spec
+from engine.runtime.image import CHANNEL_RANGES_DB
+from engine.runtime.text import SYSTEM
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle of one file; its graphs are never loaded here."""
+    (tmp_path / "weights.bin").write_bytes(b"\x01\x02\x03")
+    manifest = spec.Manifest(
+        name="test",
+        created="2026-01-01T00:00:00+00:00",
+        model=spec.ModelFacts(
+            base="nano", parameters=1, layers=1, kv_heads=1, head_dim=4, hidden=8, vocabulary=16
+        ),
+        chip=spec.ChipSpec(enlarged_px=252, patch_px=14, merge=2),
+        sensors=("Sentinel-1 IW",),
+        spacing_m=10.0,
+        special_tokens={},
+        tasks={
+            "detection": spec.TaskSpec(question="?", answer="detections", labels=("ship",), max_tokens=64)
+        },
+        graphs={},
+        files={"weights.bin": spec.entry_of(tmp_path / "weights.bin")},
+    )
+    (tmp_path / spec.MANIFEST).write_text(manifest.model_dump_json())
+    return tmp_path
+
+
+def rewrite(folder: Path, change) -> None:
+    path = folder / spec.MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def test_opened_bundle_states_what_was_written(folder: Path) -> None:
+    bundle = spec.Bundle.open(folder)
+    assert bundle.manifest.chip.tokens == 81
+    assert bundle.manifest.chip.channel_ranges_db == CHANNEL_RANGES_DB
+    assert bundle.manifest.system == SYSTEM
+    assert bundle.file("weights.bin").read_bytes() == b"\x01\x02\x03"
+    assert len(bundle.bundle_id) == 16
+    with pytest.raises(ArtifactError, match="has no"):
+        bundle.file("other.bin")
+
+
+def test_bundle_id_is_of_the_content_not_of_the_place(folder: Path, tmp_path_factory) -> None:
+    first = spec.Bundle.open(folder).bundle_id
+    copy = tmp_path_factory.mktemp("copy") / "b"
+    shutil.copytree(folder, copy)
+    assert spec.Bundle.open(copy).bundle_id == first
+    rewrite(copy, lambda manifest: manifest.update(score_floor=0.2))
+    assert spec.Bundle.open(copy).bundle_id != first
+
+
+@pytest.mark.parametrize("content", [b"\x01\x02\x04", b"\x01\x02", None])
+def test_altered_cut_or_missing_files_are_refused(folder: Path, content: bytes | None) -> None:
+    path = folder / "weights.bin"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"weights\.bin.* expected .*copy the bundle anew"):
+        spec.Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(format="fusar.bundle/2"),
+        lambda m: m.update(surprise=1),
+        lambda m: m.pop("tasks"),
+        lambda m: m.update(score_floor=0.0),
+        lambda m: m["files"].update({"../weights.bin": m["files"]["weights.bin"]}),
+        lambda m: m["files"].update({"manifest.json": m["files"]["weights.bin"]}),
+    ],
+)
+def test_manifests_of_another_form_are_refused(folder: Path, change) -> None:
+    rewrite(folder, change)
+    with pytest.raises(ArtifactError, match="does not fit"):
+        spec.Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["chip"].update(channel_ranges_db=[[-30, 0], [-34, 0], [-4, 16]]),
+        lambda m: m["chip"].update(size_px=128),
+        lambda m: m.update(system="{sensor}"),
+    ],
+)
+def test_bundles_trained_on_other_chips_or_words_are_refused(folder: Path, change) -> None:
+    rewrite(folder, change)
+    with pytest.raises(ArtifactError, match="of this release"):
+        spec.Bundle.open(folder)
+
+
+def test_no_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="fusar-engine export"):
+        spec.Bundle.open(tmp_path)
+
+
+def test_calibration_is_the_identity_by_default_and_monotone() -> None:
+    scores = [0.01, 0.3, 0.5, 0.9, 0.999]
+    assert [spec.Calibration().apply(score) for score in scores] == pytest.approx(scores)
+    moved = [spec.Calibration(slope=0.5, intercept=-1).apply(score) for score in scores]
+    assert moved == sorted(moved)
+    assert moved[2] == pytest.approx(1 / (1 + math.e))
+    assert 0 < spec.Calibration(slope=3).apply(0.0) < spec.Calibration(slope=3).apply(1.0) <= 1
