@@ -1,11 +1,17 @@
 # Everything a newcomer needs is `make demo` and `make test`; the rest is for daily work.
-PYTHON ?= python3
+export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help check
+.PHONY: help demo test check services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/demo  ## simulated scenes through the broker into PostGIS, and what was found
+	$(BIN)/python deploy/demo.py
+
+test: $(VENV)/dev  ## every test, on a real Kafka and a real PostGIS
+	deploy/test.sh $(ARGS)
 
 check: $(VENV)/dev  ## format, lint, types, layers, fast tests
 	$(BIN)/ruff format --check .
@@ -13,3 +19,30 @@ check: $(VENV)/dev  ## format, lint, types, layers, fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not service and not slow"
+
+services: postgis kafka  ## start PostGIS and Kafka of our own under .services
+
+kafka:  ## start a Kafka broker of our own
+	deploy/kafka.sh start
+
+postgis:  ## start a PostGIS cluster of our own
+	deploy/postgis.sh start
+
+env:  ## print the settings of what runs: eval "$$(make -s env)"
+	@deploy/settings.sh
+
+stop:  ## stop the services of our own
+	deploy/kafka.sh stop
+	deploy/postgis.sh stop
+
+clean: stop  ## stop, and remove the services' data, the demo and the environment
+	deploy/postgis.sh clean
+	rm -rf .services .demo $(VENV)
+
+$(VENV)/demo: pyproject.toml constraints.txt
+	deploy/environment.sh demo
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt
+	deploy/environment.sh dev
+	@touch $@ $(VENV)/demo

@@ -10,6 +10,7 @@ FusarError
       SceneUnsupported  a sound product of a kind that is not processed; the reason is recorded
     SourceUnavailable   a host of scenes or priors does not answer (retry)
     StoreUnavailable    the database does not answer (retry)
+    StoreConflict       another transaction was in the way (retry)
     DeliveryError       a message or an alert could not be handed on (retry)
 
 Agents read ``retry``; nobody matches on text.
@@ -56,6 +57,12 @@ class SourceUnavailable(DaemonError):
 
 class StoreUnavailable(DaemonError):
     """The database does not answer."""
+
+    retry = True
+
+
+class StoreConflict(DaemonError):
+    """Another transaction was in the way."""
 
     retry = True
 

@@ -35,6 +35,7 @@ def pretrain(
     batch: Annotated[int, typer.Option(help="Samples a batch and worker.")] = 32,
     workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 2,
     compile: Annotated[bool, typer.Option(help="Compile both halves first.")] = True,
+    start: Annotated[Path | None, typer.Option(help="Folder of a run to go on from.")] = None,
 ) -> None:
     """Pretrain nano, our few-million-parameter base, on simulated chips."""
     from engine.train.pretrain import PretrainConfig
@@ -49,6 +50,7 @@ def pretrain(
         batch=batch,
         workers=workers,
         compile=compile,
+        start=None if start is None else str(start),
     )
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 

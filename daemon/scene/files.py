@@ -240,17 +240,15 @@ def find_files(uri: str, schemes: Collection[str] = DEFAULT_SCHEMES, hosts: Coll
     if scheme == "file":
         return _local(Path(unquote(parts.path) if parts.scheme else uri))
     host = parts.hostname or ""
+    if parts.username or parts.password or parts.query:
+        raise SceneUnsupported(f"got a URI of {host} with credentials or a query, expected a plain one")
     if host not in hosts:
         raise SceneUnsupported(
             f"got the host {host!r}, expected one of {sorted(hosts)}: allow it in the settings"
         )
     if parts.path.endswith(".zip"):
         raise SceneUnsupported(f"got the remote zip {uri}, expected a product's folder: fetch the zip first")
-    url = (
-        f"https://{host}.s3.amazonaws.com{parts.path}"
-        if scheme == "s3"
-        else parts._replace(query="").geturl()
-    )
+    url = f"https://{host}.s3.amazonaws.com{parts.path}" if scheme == "s3" else parts.geturl()
     files = Remote(url)
     if not (files.has(MANIFEST) or files.has(PRODUCT_INFO)):
         raise SceneMissing(f"got nothing at {uri}, expected a product's folder with {MANIFEST}")

@@ -48,6 +48,7 @@ class PretrainConfig:
         description_share: share of descriptions in the third step.
         workers: processes, one thread each.
         compile: whether to compile the two halves (minutes at the start, then twice as fast).
+        start: folder of an earlier run, whose joint weights the first two steps go on from.
     """
 
     chips: int = 24_000
@@ -59,11 +60,14 @@ class PretrainConfig:
     description_share: float = 0.12
     workers: int = 2
     compile: bool = True
+    start: str | None = None
 
     def __post_init__(self) -> None:
         """Check what would fail late."""
         if min(self.chips, self.batch, self.workers) < 1:
             raise DatasetError("got chips, batch or workers below 1, expected at least 1 of each")
+        if self.start is not None and not (Path(self.start) / "joint.pt").is_file():
+            raise DatasetError(f"{self.start} holds no joint.pt: expected the folder of a finished run")
 
 
 def pretrain(out: Path, config: PretrainConfig, say: Callable[[str], None] = print) -> Path:
@@ -179,6 +183,8 @@ class _Trainer:
             vision, decoder = (torch.load(out / f"{s}.pt", weights_only=True) for s in ("vision", "decoder"))
             state = {name: vision[name] if ".visual." in name else decoder[name] for name in decoder}
             self.net.load_state_dict(state)
+        elif config.start is not None:
+            self.net.load_state_dict(torch.load(Path(config.start) / "joint.pt", weights_only=True))
         self.see = self.net.model.vision.forward
         self.decode = self.net.decode
         if config.compile:
@@ -196,7 +202,7 @@ class _Trainer:
         steps = max(1, total // (config.batch * self.world))
         torch.manual_seed(config.seed * 100 + self.rank)
         optimisers = _optimisers(self.net, self.step)
-        batches: Iterator[Batch] = self.bank.batches(config.batch)
+        batches: Iterator[Batch] = self.bank.batches(config.batch, occupied_only=self.step == "decoder")
         began, recent = time.monotonic(), dict[str, list[float]]()
         for step in range(1, steps + 1):
             _schedule(optimisers, step, steps)

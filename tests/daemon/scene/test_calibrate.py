@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import SceneCorrupt
@@ -19,6 +19,7 @@ def slow(table: Lut, line: float, sample: float) -> float:
     return float(np.interp(line, table.lines, at))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-50, 300), min_size=1, max_size=5, unique=True),
     st.integers(-80, 320), st.integers(1, 60), st.integers(-30, 120), st.integers(0, 2**31),

@@ -4,7 +4,7 @@ import dataclasses
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import SceneUnsupported
@@ -33,6 +33,7 @@ names = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(names)
 def test_round_trip(name: ProductName) -> None:
     assert ProductName.parse(str(name), "AWS" if name.kind == "AWS" else None) == name
@@ -117,6 +118,7 @@ def test_one_acquisition() -> None:
     assert not same_acquisition(*palau)
 
 
+@settings(deadline=None)
 @given(names, st.integers(-40, 40), st.integers(2, 40), st.integers(2, 40))
 def test_same_acquisition_is_symmetric_and_needs_half_of_the_shorter(name, shift, one, other) -> None:
     a = dataclasses.replace(name, stop=name.start + timedelta(seconds=one))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InputError
@@ -59,6 +59,7 @@ def test_wgs84_at_known_places() -> None:
     assert ecef_from_geodetic(90, 45, 0) == pytest.approx([0, 4517590.8788, 4487348.4088], abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(-180, 180), st.floats(-90, 90), st.floats(-500, 900_000))
 def test_geodetic_round_trip(lon: float, lat: float, height: float) -> None:
     xyz = ecef_from_geodetic(lon, lat, height)
@@ -73,6 +74,7 @@ def test_local_axes_are_the_derivatives_of_position() -> None:
         assert step / np.linalg.norm(step) == pytest.approx(axis, abs=2e-5)
 
 
+@settings(deadline=None)
 @given(
     st.floats(-180, 180), st.floats(0, 360), st.floats(0, 30), st.floats(800_000, 960_000),
     st.floats(-100, 8000), st.sampled_from(["right", "left"]),

@@ -1,0 +1,137 @@
+"""The command ``fusar``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.errors import FusarError
+
+from . import config, log
+from .store import status as ledgers
+from .store.session import Store
+
+app = typer.Typer(
+    name="fusar",
+    help="Watch for new Sentinel-1 scenes, ask what ships are there, and keep the answers in PostGIS.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+db = typer.Typer(help="The database's tables.", no_args_is_help=True)
+app.add_typer(db, name="db")
+console = Console()
+
+
+@app.command()
+def publish(
+    products: Annotated[
+        list[str], typer.Argument(help="Products: folder, zip or other place; or notices of a provider.")
+    ],
+    source: Annotated[
+        str, typer.Option(help="What is named: products, or files that hold notices of aws-sns.")
+    ] = "products",
+) -> None:
+    """Tell the daemon of newly acquired scenes."""
+    from . import publish as kafka
+    from .sources import aws_sns
+
+    settings = config.load()
+    log.configure(settings.log)
+    if source == "products":
+        scenes = [kafka.scene_of(product) for product in products]
+    elif source == aws_sns.SOURCE:
+        scenes = [scene for file in products for scene in aws_sns.scenes(Path(file).read_bytes())]
+    else:
+        raise typer.BadParameter(f"{source!r}: expected products or {aws_sns.SOURCE}", param_hint="--source")
+    kafka.ensure_topics(settings.kafka)
+    with kafka.Publisher(settings.kafka) as publisher:
+        for scene in scenes:
+            at = publisher.publish(scene)
+            console.print(f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}", markup=False)
+
+
+@app.command()
+def run(
+    until_idle: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="End when nothing has come for so many seconds and no attempt is due."),
+    ] = None,
+) -> None:
+    """Watch the topic of scenes and take each one to its end."""
+    from .app import Daemon, open_process
+
+    settings = config.load()
+    log.configure(settings.log)
+    process, versions = open_process(settings)
+    Daemon(settings, process, versions, until_idle).run()
+
+
+@app.command()
+def status() -> None:
+    """Print the three ledgers, and what has been found."""
+    settings = config.load()
+    store = _store(settings)
+    with store.transaction() as session:
+        found = ledgers.read(session)
+    for title, why, rows in (
+        ("messages", "error", found.messages),
+        ("products", "error", found.products),
+        ("acquisitions", "reason", found.acquisitions),
+    ):
+        _print_table(title, ("state", why, "count"), rows)
+    _print_table("candidates of current runs", ("state", "count"), found.candidates)
+    _print_table(
+        "detections of current runs",
+        ("class", "count", "mean score"),
+        [(label, count, f"{score:.2f}") for label, count, score in found.detections],
+    )
+    console.print(f"{found.runs} runs; {found.area_km2:,.0f} km² of sea looked at in the current ones")
+    if found.next_attempt_at:
+        console.print(f"{found.attempts_open} attempts to come, the next at {found.next_attempt_at:%F %T %Z}")
+    if found.unbalanced:
+        console.print(f"[red]{found.unbalanced} acquisitions do not agree with their products[/red]")
+        raise typer.Exit(1)
+    console.print("ledgers balanced")
+
+
+@db.command()
+def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] = "head") -> None:
+    """Bring the database to this version's tables."""
+    from .store import schema
+
+    settings = config.load()
+    log.configure(settings.log)
+    schema.upgrade(_store(settings), revision)
+    console.print(f"database at revision {revision}")
+
+
+def _store(settings: config.Settings) -> Store:
+    return Store(settings.store.url.get_secret_value(), settings.store.connect_timeout_s)
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="right" if name in ("count", "mean score") else "left")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command; our own errors are one line on standard error and exit code 1."""
+    try:
+        app()
+    except FusarError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Settings of the daemon, from environment variables that begin with ``FUSAR_``.
+
+Groups nest with two underscores: ``FUSAR_STORE__URL``. A variable that begins with ``FUSAR_`` and is not a
+setting stops the start: a mistyped name would otherwise be ignored in silence. ``FUSAR_TEST_`` is exempt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import ConfigError
+
+PREFIX = "FUSAR_"
+EXEMPT = "FUSAR_TEST_"
+
+
+class Group(BaseModel):
+    """Base of the groups: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Group):
+    """The broker and its topics."""
+
+    bootstrap: str = Field(default="localhost:9092", description="Brokers as host:port, separated by commas.")
+    scenes_topic: str = Field(default="sentinel1.scenes", description="Topic of newly acquired scenes.")
+    dead_topic: str = Field(
+        default="sentinel1.scenes.dead", description="Topic of messages that cannot be read."
+    )
+    group: str = Field(default="fusar", description="Consumer group; its members share the scenes.")
+    partitions: int = Field(default=8, ge=1, description="Partitions of a topic that is created.")
+    replication: int = Field(
+        default=-1, description="Replicas of a topic that is created; -1 is the broker's own."
+    )
+    max_poll_interval_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time in seconds that one scene may take before the broker gives up.",
+    )
+    session_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds of silence after which a worker's scenes go to another."
+    )
+    api_version: str | None = Field(
+        default=None, description="Broker version to assume, such as 2.1.0; else asked."
+    )
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How the connection is protected."
+    )
+    ca_file: Path | None = Field(
+        default=None, description="Certificates of the authorities that sign the brokers'."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="SASL mechanism, where security is SASL."
+    )
+    username: str | None = Field(default=None, description="SASL user.")
+    password: SecretStr | None = Field(default=None, description="SASL password.")
+
+
+class StoreSettings(Group):
+    """The PostGIS database."""
+
+    url: SecretStr = Field(
+        default=SecretStr("postgresql+psycopg://localhost/fusar"),
+        description="SQLAlchemy URL of the database, postgresql+psycopg://user:password@host/name.",
+    )
+    connect_timeout_s: int = Field(default=5, ge=1, description="Seconds to wait for a connection.")
+    wait_s: float = Field(
+        default=5.0, gt=0, description="Seconds between attempts while the database is away."
+    )
+
+
+class SceneSettings(Group):
+    """Which scenes, and how often one is tried."""
+
+    attempts: int = Field(default=5, ge=1, description="Attempts at a product whose host does not answer.")
+    retry_delay_s: float = Field(
+        default=30.0, gt=0, description="Seconds before the second attempt; doubles each time."
+    )
+    retry_delay_limit_s: float = Field(
+        default=3600.0, gt=0, description="Longest delay between two attempts, in seconds."
+    )
+    lease_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Seconds that a repeated attempt may run before another worker takes it over.",
+    )
+    poll_s: float = Field(default=5.0, gt=0, description="Seconds between looks for attempts that are due.")
+
+
+class PriorSettings(Group):
+    """The AlphaEarth prior."""
+
+    index: str | None = Field(
+        default=None, description="File or URL of the AlphaEarth index; without it no prior."
+    )
+
+
+class EngineSettings(Group):
+    """The engine that is asked."""
+
+    bundle: Path | None = Field(
+        default=None, description="Folder of the engine bundle; the embedded nano by default."
+    )
+    backend: Literal["ort"] = Field(default="ort", description="Runtime of the engine's graphs.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Threads of the runtime; all cores by default."
+    )
+
+
+class LogSettings(Group):
+    """What is logged, and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level that is shown."
+    )
+    form: Literal["text", "json"] = Field(
+        default="text", description="Lines to read, or one JSON object a line."
+    )
+
+
+class Settings(BaseSettings):
+    """Every setting; build it once with `load`, and pass values down."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    scene: SceneSettings = SceneSettings()
+    prior: PriorSettings = PriorSettings()
+    engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the settings from the environment; keyword arguments come first.
+
+    Raises:
+        ConfigError: a variable is unknown or has a wrong value.
+    """
+    strangers = sorted(unknown_names(os.environ))
+    if strangers:
+        raise ConfigError(
+            f"unknown settings {', '.join(strangers)}: the names are {', '.join(n for n, _ in describe())}"
+        )
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = (f"{PREFIX}{'__'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise ConfigError("; ".join(lines)) from None  # the input is left out: it may hold a password
+
+
+def unknown_names(environment: Mapping[str, str]) -> set[str]:
+    """Names of the environment that look like settings and are none."""
+    known = {name for name, _ in describe()}
+    return {
+        name
+        for name in environment
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(EXEMPT)
+        and name.upper() not in known
+    }
+
+
+def describe() -> Iterator[tuple[str, str]]:
+    """Yield (name of the variable, sentence on it) for every setting."""
+    for name, _, sentence in _entries():
+        yield name, sentence
+
+
+def table() -> str:
+    """Return the settings as a Markdown table, for the README."""
+    lines = ["| setting | default | what |", "|---|---|---|"]
+    for name, default, sentence in _entries():
+        shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+        lines.append(f"| `{name}` | {'' if shown is None else f'`{shown}`'} | {sentence} |")
+    return "\n".join(lines)
+
+
+def _entries() -> Iterator[tuple[str, Any, str]]:
+    for group, field in Settings.model_fields.items():
+        defaults = field.get_default()
+        for name, entry in type(defaults).model_fields.items():
+            yield f"{PREFIX}{group}__{name}".upper(), getattr(defaults, name), entry.description or ""

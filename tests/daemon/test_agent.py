@@ -1,0 +1,173 @@
+"""The agent: an acknowledgement only after the end, one scene at a time, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+
+from daemon.agent import SceneWorker, in_thread
+from daemon.config import SceneSettings
+from daemon.errors import ConfigError, SceneCorrupt, SceneUnsupported, SourceUnavailable, StoreUnavailable
+from daemon.publish import scene_of
+from daemon.store import ledger
+from daemon.store.ledger import Accepted, Origin
+from tests.support import tiny
+
+ORIGIN = Origin("cluster", "scenes", 0, 3)
+
+
+class Book:
+    """Stands in for the database: functions of the ledger note their calls, and fail when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.errors: dict[str, list[Exception]] = {}
+        self.accepted = Accepted(1, 2, tiny.NAME, f"/data/{tiny.NAME}.SAFE", None)
+        for name in ("accept", "record", "fail", "postpone", "dead_letter", "end_message", "claim_due"):
+            monkeypatch.setattr(ledger, name, self._function(name))
+
+    def _function(self, name: str) -> Any:
+        def call(session: Any, *args: Any) -> Any:
+            self.calls.append(name)
+            if self.errors.get(name):
+                raise self.errors[name].pop(0)
+            return {"accept": self.accepted, "record": True}.get(name)
+
+        return call
+
+    def transaction(self) -> Any:
+        return nullcontext()
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> Book:
+    return Book(monkeypatch)
+
+
+def worker(book: Book, process: Any = None, versions: Any = None) -> SceneWorker:
+    dead = lambda *args: book.calls.append("send_dead")  # noqa: E731
+    look = process or (lambda uri: tiny.make_result(uri))
+    return SceneWorker(book, look, dead, SceneSettings(), 0.01, versions)  # type: ignore[arg-type]
+
+
+def message(product: str = tiny.NAME) -> bytes:
+    return scene_of(f"/data/{product}.SAFE").encode()
+
+
+def handle(target: SceneWorker, payload: bytes | None) -> None:
+    asyncio.run(target.handle(ORIGIN, None, payload))
+
+
+def test_a_scene_is_accepted_looked_at_and_recorded(book: Book) -> None:
+    handle(worker(book), message())
+    assert book.calls == ["accept", "record"]
+
+
+def test_what_cannot_be_read_is_sent_before_it_is_recorded(book: Book) -> None:
+    handle(worker(book), b"no")
+    assert book.calls == ["send_dead", "dead_letter"]
+
+
+def test_while_the_store_is_away_nothing_ends_and_nothing_is_done_twice(book: Book) -> None:
+    looked = []
+
+    def process(uri: str) -> Any:
+        looked.append(uri)
+        return tiny.make_result(uri)
+
+    book.errors = {"accept": [StoreUnavailable("away")], "record": [StoreUnavailable("away")] * 3}
+    handle(worker(book, process), message())
+    assert book.calls == ["accept"] * 2 + ["record"] * 4
+    assert len(looked) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (SceneUnsupported("SLC"), "fail"),
+        (SceneCorrupt("torn"), "fail"),
+        (ValueError("a fault of ours"), "fail"),
+        (SourceUnavailable("503"), "postpone"),
+    ],
+)
+def test_errors_of_a_scene_end_it(book: Book, error: Exception, end: str) -> None:
+    def process(uri: str) -> Any:
+        raise error
+
+    handle(worker(book, process), message())
+    assert book.calls == ["accept", end]
+
+
+def test_a_result_that_cannot_be_recorded_fails_the_scene_and_not_the_queue(book: Book) -> None:
+    book.errors = {"record": [TypeError("a bug")]}
+    handle(worker(book), message())
+    assert book.calls == ["accept", "record", "fail"]
+
+
+def test_a_scene_whose_failure_cannot_be_recorded_is_a_dead_letter(book: Book) -> None:
+    book.errors = {"record": [TypeError("a bug")], "fail": [TypeError("another")]}
+    handle(worker(book), message())
+    assert book.calls == ["accept", "record", "fail", "send_dead", "dead_letter"]
+
+
+def test_a_database_without_tables_stops_the_worker_and_ends_nothing(book: Book) -> None:
+    book.errors = {"accept": [ConfigError("run fusar db upgrade")]}
+    target = worker(book)
+    with pytest.raises(ConfigError):
+        handle(target, message())
+    assert isinstance(target.fatal, ConfigError)
+    assert book.calls == ["accept"]
+
+
+def test_another_mode_is_not_even_opened(book: Book) -> None:
+    def process(uri: str) -> Any:
+        raise AssertionError("opened")
+
+    handle(worker(book, process), message(tiny.name(mode="EW")))
+    assert book.calls == ["accept", "fail"]
+
+
+def test_what_is_done_by_the_same_versions_is_not_looked_at_again(book: Book) -> None:
+    book.accepted = dataclasses.replace(book.accepted, done=tiny.VERSIONS)
+    handle(worker(book, versions=tiny.VERSIONS), message())
+    assert book.calls == ["accept", "end_message"]
+    handle(worker(book), message())
+    assert book.calls[2:] == ["accept", "record"], "without known versions it is"
+
+
+def test_one_scene_at_a_time_and_the_loop_stays_free(book: Book) -> None:
+    inside = threading.Semaphore(1)
+
+    def process(uri: str) -> Any:
+        assert inside.acquire(blocking=False), "two scenes at once"
+        time.sleep(0.1)
+        inside.release()
+        return tiny.make_result(uri)
+
+    async def main() -> int:
+        target, ticks = worker(book, process), 0
+        both = asyncio.gather(*(target.handle(ORIGIN, None, message()) for _ in range(2)))
+        while not both.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        await both
+        return ticks
+
+    assert asyncio.run(main()) >= 3
+    assert book.calls.count("record") == 2
+    assert "fail" not in book.calls
+
+
+def test_a_thread_gives_its_value_or_its_error() -> None:
+    def fail() -> None:
+        raise KeyError("x")
+
+    assert asyncio.run(in_thread(lambda a: a + 1, 2)) == 3
+    with pytest.raises(KeyError):
+        asyncio.run(in_thread(fail))
