@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RESOLUTION_M = 21.0  # of IW GRDH: 20 m in range, 22 m in azimuth
 _AROUND_PX = 24  # sea around the box that gives the background
 _BESIDE_PX = 4  # the object may reach this far beyond its box before it counts as another's
-_STANDS_OUT = 2.5  # smoothed contrast below which nothing is measured: 4 dB
+_STANDS_OUT = 3.5  # smoothed contrast below which nothing is measured: 5.4 dB
 _LEVEL = 3.0  # excess over the sea, in means of the sea, that belongs to the object
 _PEAK_SHARE = 0.02  # but at most 17 dB below its peak
 _AXIS_FROM_M = 60.0  # shorter objects show no axis and no width
@@ -139,8 +139,8 @@ def _of_region(
     )
     moments[1, 0] = moments[0, 1]
     axis = np.linalg.eigh(moments)[1][:, 1]
-    along = np.ptp(down * axis[0] + across * axis[1]) + pixel_m
-    beside = np.ptp(down * axis[1] - across * axis[0]) + pixel_m
+    along = float(np.ptp(down * axis[0] + across * axis[1])) + pixel_m
+    beside = float(np.ptp(down * axis[1] - across * axis[0])) + pixel_m
     # A Gaussian point spread shows R sqrt(log2(peak / threshold)) wide.
     full = RESOLUTION_M * float(np.sqrt(np.log2(max(brightness, 1.0))))
     half = full / np.sqrt(2)
@@ -153,7 +153,7 @@ def _of_region(
         length_m=round(length, 1),
         length_low_m=round(min(low, length), 1),
         length_high_m=round(max(along, RESOLUTION_M), 1),
-        width_m=round(float(np.clip(beside - half, pixel_m, length * _BEAM)), 1) if resolved else None,
+        width_m=round(min(max(beside - half, pixel_m), length * _BEAM), 1) if resolved else None,
         axis_deg=_bearing(scene, centre_line, centre_sample, axis) if resolved else None,
         peak_db=rest[0],
         contrast_db=rest[1],

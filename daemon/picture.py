@@ -379,8 +379,7 @@ def _font(size: int) -> Any:
 
 
 def _shipped_land(scene: Scene) -> LandSource:
-    from engine.runtime.land import Coastline
-
     from daemon.scene.land import SceneLand
+    from engine.runtime.land import Coastline
 
     return SceneLand(Coastline.load(), scene.geometry)

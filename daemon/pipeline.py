@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SceneUnsupported, SourceUnavailable
+from daemon.errors import SceneUnsupported
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -27,12 +27,11 @@ from engine.errors import InputError
 from engine.runtime.prior import Prior
 
 if TYPE_CHECKING:
-    from engine.runtime.land import Coastline
-
     from daemon.prior import PriorIndex
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
     from engine.runtime.image import Cell
+    from engine.runtime.land import Coastline
     from engine.runtime.predictor import Predictor
     from engine.runtime.text import Answer, Request
 
@@ -273,14 +272,11 @@ def _requests(
     for done, cell in enumerate(cells, 1):
         prior = Prior.absent()
         if index is not None:
-            try:
-                prior = index.prior(scene.geometry, cell.chip_origin_px, scene.name.start)
-            except SourceUnavailable as error:
-                # A scene is worth more than its prior: go on without, and say so.
-                notes.append(f"prior absent: {error}")
-                index = None
+            prior = index.prior(scene.geometry, cell.chip_origin_px, scene.name.start)
         requests.append(request_for(scene, cell, prior))
         report(done / len(cells))
+    if index is not None:
+        notes += index.take_notes()
     return requests
 
 
