@@ -25,6 +25,7 @@ _EDGE_PX = 512.0  # longest straight edge in the scene that is mapped to a strai
 RCS_MODEL = "tenth percentile of 115 AIS-matched ships, IW VV: 35 dB m2 + 22 log10(length / 80 m)"
 _CROSS_DB = 11.0  # by which the cross-polarised cross-section is lower
 _LOOKS = 4.4  # equivalent looks of IW GRDH
+_SPACING_M = (8.0, 12.5)  # over which these hold
 _CAPTURED = 0.75  # share of a point target's energy within 3 x 3 px of 10 m at 20 x 22 m resolution
 
 
@@ -56,7 +57,12 @@ def coverage_of(
 
 
 def smallest_ship_m(clutter: Sequence[Clutter], spacing_m: tuple[float, float]) -> float | None:
-    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9."""
+    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9.
+
+    None where the spacing is not that of IW GRDH, for which alone the numbers hold.
+    """
+    if not all(_SPACING_M[0] <= spacing <= _SPACING_M[1] for spacing in spacing_m):
+        return None
     quiet = float(gammaincinv(_LOOKS, 0.1)) / _LOOKS  # what speckle leaves of the mean in one of ten cases
     area_db = 10 * np.log10(9 * spacing_m[0] * spacing_m[1] / (_CAPTURED * quiet))
     lengths = []
