@@ -66,7 +66,8 @@ def read_rings(path: Path) -> tuple[list[Points], list[Points], str]:
             text = member.read()
     else:
         text = path.read_bytes()
-    outers, holes = [], []
+    outers: list[Points] = []
+    holes: list[Points] = []
     for geometry in json.loads(text)["geometries"]:
         polygons = geometry["coordinates"]
         for polygon in polygons if geometry["type"] == "MultiPolygon" else [polygons]:
@@ -138,7 +139,7 @@ def quantise(ring: Points, column: int, row: int) -> np.ndarray | None:
     """Return a ring in whole steps of its tile without vertices that say nothing; None if nothing is left."""
     west, south = column * TILE_DEG - 180.0, row * TILE_DEG - 90.0
     step = np.array([STEP_DEG * lon_factor(south, TILE_DEG), STEP_DEG])
-    steps = np.rint((ring - (west, south)) / step).astype(np.int64)
+    steps: np.ndarray = np.rint((ring - (west, south)) / step).astype(np.int64)
     while True:
         before, after = np.roll(steps, 1, axis=0), np.roll(steps, -1, axis=0)
         straight = ((before == steps) & (steps == after)).any(axis=1)  # on a line along an axis
@@ -155,7 +156,8 @@ def quantise(ring: Points, column: int, row: int) -> np.ndarray | None:
     # a mole or a reef thinner than a step: keep it, one step wide
     exact = (ring - (west, south)) / step
     (left, low), (right, high) = np.floor(exact.min(axis=0)), np.ceil(exact.max(axis=0))
-    return np.array([(left, low), (right, low), (right, high), (left, high)], np.int64)
+    box: np.ndarray = np.array([(left, low), (right, low), (right, high), (left, high)], np.int64)
+    return box
 
 
 def encode(rings: list[tuple[np.ndarray, int]]) -> bytes:

@@ -276,7 +276,8 @@ def pack_varints(values: NDArray[np.int64]) -> bytes:
     )
     last = np.max(np.where(groups > 0, np.arange(5), 0), axis=1)
     groups |= np.where(np.arange(5) < last[:, None], 0x80, 0).astype(np.uint8)
-    return groups[np.arange(5) <= last[:, None]].tobytes()
+    packed: bytes = groups[np.arange(5) <= last[:, None]].tobytes()
+    return packed
 
 
 def unpack_varints(data: bytes) -> NDArray[np.int64]:

@@ -22,9 +22,8 @@ NODATA = -128
 _SCALE = 127.5
 _EPS = 1e-6
 
-_TABLE = np.arange(-128, 128, dtype=np.float64) / _SCALE
-_TABLE = (np.sign(_TABLE) * _TABLE**2).astype(np.float32)
-_TABLE[0] = np.nan
+_BYTES = np.arange(-128, 128, dtype=np.float64)
+_TABLE = np.where(_BYTES == NODATA, np.nan, np.sign(_BYTES) * (_BYTES / _SCALE) ** 2).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +104,8 @@ def quantise(values: NDArray[np.floating]) -> NDArray[np.int8]:
     """Return the nearest AlphaEarth bytes of values in [-1, 1], -128 where NaN."""
     known = np.nan_to_num(values)
     q = np.clip(np.rint(np.sign(known) * np.sqrt(np.abs(known)) * _SCALE), -127, 127)
-    return np.where(np.isnan(values), NODATA, q).astype(np.int8)
+    raw: NDArray[np.int8] = np.where(np.isnan(values), NODATA, q).astype(np.int8)
+    return raw
 
 
 def anchor_positions(side: int = ANCHORS) -> NDArray[np.float32]:
@@ -144,9 +144,9 @@ def gaussian_weights(
     y, x = np.meshgrid(np.arange(grid_h), np.arange(grid_w), indexing="ij")
     tokens = np.stack([y.ravel(), x.ravel()], axis=1).astype(np.float32)
     squares = np.square(tokens[:, None] - anchors[None]).sum(axis=-1)
-    weights = np.exp(-squares / np.float32(2 * sigma**2))
+    weights: NDArray[np.float32] = np.exp(-squares / np.float32(2 * sigma**2))
     weights /= weights.sum(axis=1, keepdims=True) + _EPS
     weights *= mask
     if renormalise:
         weights /= weights.sum(axis=1, keepdims=True) + _EPS
-    return weights.astype(np.float32)
+    return weights
