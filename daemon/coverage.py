@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
-from shapely import MultiPolygon, Polygon, box, make_valid, segmentize, transform, union_all
+from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, segmentize, union_all
 from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry, BaseMultipartGeometry
 
 from daemon.clutter import CELL_PX, Array
 from daemon.domain import Clutter, Coverage
@@ -109,29 +110,36 @@ def _on_globe(scene: Scene, outlines: list[Polygon]) -> MultiPolygon:
 
     parts: list[Polygon] = []
     for outline in outlines:
+        fine = segmentize(outline, _EDGE_PX)
         # Rings are unwrapped one by one: holes are brought to their shell's side of the antimeridian.
         shell, *holes = (
-            Polygon(project(np.asarray(ring.coords)))
-            for ring in (lambda p: [p.exterior, *p.interiors])(segmentize(outline, _EDGE_PX))
+            Polygon(project(np.asarray(ring.coords))) for ring in (fine.exterior, *fine.interiors)
         )
         west = shell.bounds[0]
         holes = [translate(hole, 360.0 * round((west - hole.bounds[0]) / 360.0)) for hole in holes]
         parts += split_antimeridian(make_valid(Polygon(shell.exterior, [hole.exterior for hole in holes])))
-    return MultiPolygon(sorted(parts, key=lambda part: part.bounds))
+    ordered: list[Polygon] = sorted(parts, key=_bounds)
+    return MultiPolygon(ordered)
 
 
-def split_antimeridian(shape: Polygon) -> list[Polygon]:
+def split_antimeridian(shape: BaseGeometry) -> list[Polygon]:
     """Cut a shape whose longitudes run on beyond 180 degrees, and bring all parts to -180 to 180."""
     parts: list[Polygon] = []
-    for turn in (-1, 0, 1):
-        cut = shape.intersection(box(-180 + 360 * turn, -90, 180 + 360 * turn, 90))
-        moved = transform(cut, lambda at, turn=turn: at - np.array([360.0 * turn, 0.0]))
-        parts += _polygons(moved)
+    for turn in (-360, 0, 360):
+        cut = shape.intersection(box(-180 + turn, -90, 180 + turn, 90))
+        parts += _polygons(translate(cut, -turn))
     return parts
 
 
-def _polygons(shape: object) -> list[Polygon]:
+def _bounds(part: Polygon) -> tuple[float, float, float, float]:
+    bounds: tuple[float, float, float, float] = part.bounds
+    return bounds
+
+
+def _polygons(shape: BaseGeometry) -> list[Polygon]:
     """The polygons of any shapely geometry that have an area."""
     if isinstance(shape, Polygon):
         return [shape] if shape.area > 0 else []
-    return [part for item in getattr(shape, "geoms", ()) for part in _polygons(item)]
+    if not isinstance(shape, BaseMultipartGeometry):
+        return []
+    return [part for item in get_parts(shape) for part in _polygons(item)]

@@ -290,7 +290,7 @@ def _north(pen: _Pen, frame: _Frame, scene: Scene) -> None:
     along = np.array([x1 - x0, y1 - y0]) / np.hypot(x1 - x0, y1 - y0)
     beside = np.array([-along[1], along[0]])
     centre = np.array([frame.box[2] - 56.0, frame.box[1] + 60.0])
-    pen.disc(*centre, 40, (*_PAPER, 150))
+    pen.disc(float(centre[0]), float(centre[1]), 40, (*_PAPER, 150))
     tip, tail = centre + 26 * along, centre - 14 * along
     for side, fill in ((1, _INK), (-1, _FAINT)):
         pen.polygon([tip, tail + 11 * side * beside, centre - 7 * along], (*fill, 255))
@@ -376,7 +376,8 @@ def _fitting(text: str, size: int, width: int) -> int:
 
 
 def _db(linear: NDArray[np.floating]) -> NDArray[np.floating]:
-    return 10 * np.log10(np.maximum(linear, 1e-4))
+    decibels: NDArray[np.floating] = 10 * np.log10(np.maximum(linear, 1e-4))
+    return decibels
 
 
 @lru_cache(maxsize=32)
