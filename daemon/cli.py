@@ -14,6 +14,7 @@ from rich.table import Table
 from engine.errors import FusarError
 
 from . import config, log
+from .detect import detect
 from .store import status as ledgers
 from .store.session import Store
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's tables.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.command("detect")(detect)
 console = Console()
 
 
@@ -64,7 +66,8 @@ def run(
     ] = None,
 ) -> None:
     """Watch the topic of scenes and take each one to its end."""
-    from .app import Daemon, open_process
+    from .app import Daemon
+    from .wiring import open_process
 
     settings = config.load()
     log.configure(settings.log)
@@ -125,10 +128,10 @@ def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[o
 
 
 def main() -> None:
-    """Run the command; our own errors are one line on standard error and exit code 1."""
+    """Run the command; our errors and missing files are one line on standard error and exit code 1."""
     try:
         app()
-    except FusarError as error:
+    except (FusarError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
 
