@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -62,6 +62,12 @@ def test_every_ship_is_found_once_and_measured(result, scene):
         )
         assert result.candidates[found.candidate].state == "confirmed"
     assert len({d.id for d in result.detections}) == len(result.detections) == len(TARGETS)
+
+
+def test_values_are_plain_numbers(result):
+    for value in (*result.detections, *result.candidates, result.coverage, *result.coverage.clutter):
+        for field in fields(value):
+            assert not isinstance(getattr(value, field.name), np.generic), field.name
 
 
 def test_the_ledger_of_candidates_balances(result):
