@@ -55,7 +55,8 @@ def publish(
     with kafka.Publisher(settings.kafka) as publisher:
         for scene in scenes:
             at = publisher.publish(scene)
-            console.print(f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}", markup=False)
+            line = f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -119,7 +120,8 @@ def _store(settings: config.Settings) -> Store:
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(title=title, title_justify="left")
+    console.print(title)
+    table = Table()
     for name in columns:
         table.add_column(name, justify="right" if name in ("count", "mean score") else "left")
     for row in rows:

@@ -30,9 +30,22 @@ def open_process(settings: Settings) -> tuple[Process, Versions]:
     prior = _open_prior(settings.prior.index)
 
     def look(uri: str) -> SceneResult:
-        return process(uri, predictor, prior, coastline)
+        return process(uri, predictor, prior, coastline, progress=_Stages())
 
     return look, versions_of(coastline.version, predictor, prior)
+
+
+class _Stages:
+    """Logs where a scene stands: each stage as it begins, and each quarter of it."""
+
+    def __init__(self) -> None:
+        self._said = ("", 0)
+
+    def __call__(self, stage: str, done: float) -> None:
+        now = (stage, int(4 * done))
+        if now != self._said and now[1] < 4:
+            log.info("  %s %d%%", stage, 25 * now[1])
+            self._said = now
 
 
 def _open_prior(index: str | None) -> PriorIndex | None:

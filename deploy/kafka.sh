@@ -26,7 +26,7 @@ jars() {
     [ -e "$LIBS/complete" ] && return
     say "fetching Apache Kafka's jars (43 MB) from Maven Central"
     mkdir -p "$LIBS"
-    mvn -q -B -f "$ROOT/deploy/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$LIBS" >&2
+    mvn -q -B -Dstyle.color=never -f "$ROOT/deploy/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$LIBS" >&2
     touch "$LIBS/complete"
 }
 
