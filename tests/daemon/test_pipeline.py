@@ -16,6 +16,7 @@ from daemon.scene.product import Window, open_scene
 from engine.errors import InputError
 from engine.runtime.image import CHIP_PX, Cell
 from engine.runtime.land import Coastline
+from engine.runtime.text import AnswerObject
 from tests.support.sea import BrightEngine, FakeLand, FakePriors, FlatGeometry, Target, sea_scene
 
 TARGETS = [
@@ -207,7 +208,38 @@ def test_progress_names_the_stages_in_order(scene, sea):
     assert list(dict.fromkeys(seen)) == ["open", "scan", "chips", "engine", "measure"]
 
 
-@pytest.mark.parametrize("wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}])
+class DreamingEngine(BrightEngine):
+    """Names a ship in every chip where the pixels show none, beside what is bright."""
+
+    def ask(self, requests, progress=None):
+        dream = AnswerObject((100.0, 100.0, 104.0, 106.0), "ship", 0.99)
+        return [
+            replace(answer, objects=(*answer.objects, dream)) for answer in super().ask(requests, progress)
+        ]
+
+
+def test_text_without_an_echo_is_counted_and_no_detection(scene, sea, result):
+    dreamt = process_scene(scene, sea, DreamingEngine(), None)
+    assert {d.id for d in dreamt.detections} == {d.id for d in result.detections}
+    assert dreamt.counts["objects_without_echo"] >= 1
+    assert result.counts["objects_without_echo"] == 0
+
+
+@pytest.mark.parametrize(("coast_px", "kept"), [(409, True), (392, False)])
+def test_what_lies_farther_inland_than_a_coastline_errs_is_no_detection(coast_px, kept):
+    """A ship at sea has the chip asked; another lies 3 or 20 pixels behind the coast."""
+    scene = sea_scene((560, 560), [Target(300, 370, 90, 0, 48), Target(300, 412, 60, 0, 48)], seed=12)
+    land = np.zeros(scene.shape, bool)
+    land[:, coast_px:] = True
+    result = process_scene(scene, FakeLand(land), BrightEngine(), None)
+    behind = [d for d in result.detections if d.sample_px > 405]
+    assert result.counts["objects_inland"] == (0 if kept else 1)
+    assert [d.flag("on_land") is not None for d in behind] == ([True] if kept else [])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}, {"inland_m": -1.0}]
+)
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError):
         DetectSettings(**wrong)
