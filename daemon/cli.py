@@ -5,28 +5,45 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from engine.errors import FusarError
 
 from . import config, log
-from .detect import detect
 from .store import status as ledgers
 from .store.session import Store
 
+
+class _Commands(TyperGroup):
+    """Fetches `detect` when it is asked for: the scan and the engine take seconds to load."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["detect", *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name != "detect":
+            return super().get_command(ctx, cmd_name)
+        from .detect import detect
+
+        alone = typer.Typer(add_completion=False)
+        alone.command("detect")(detect)
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="fusar",
+    cls=_Commands,
     help="Watch for new Sentinel-1 scenes, ask what ships are there, and keep the answers in PostGIS.",
     no_args_is_help=True,
     add_completion=False,
 )
 db = typer.Typer(help="The database's tables.", no_args_is_help=True)
 app.add_typer(db, name="db")
-app.command("detect")(detect)
 console = Console()
 
 

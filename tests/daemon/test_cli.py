@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon import cli
 from tests.support import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,14 +24,23 @@ def fusar(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
 def test_the_commands_are_there() -> None:
-    commands = {command.name or command.callback.__name__ for command in cli.app.registered_commands}  # type: ignore[union-attr]
-    assert {"publish", "run", "status", "detect"} <= commands
-    assert [group.name for group in cli.app.registered_groups] == ["db"]
+    done = fusar("--help")
+    for command in ("detect", "publish", "run", "status", "db"):
+        assert f" {command} " in done.stdout
+    assert "--picture" in fusar("detect", "--help").stdout
+
+
+def test_the_scan_and_the_engine_are_loaded_only_to_look() -> None:
+    loaded = "import sys, daemon.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert not {"numba", "onnxruntime", "rasterio", "faust"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
