@@ -50,8 +50,8 @@ class DetectSettings:
         score_threshold: objects below it are no detections; their score stays with the candidate.
         max_chips: cells asked at most, those with the strongest candidates first.
         near_land_m: detections this close to land are flagged.
-        inland_m: objects on land and this far from the sea are no detections: a coastline errs, and ships
-            lie at quays.
+        inland_m: an object on land is a detection only up to this far from the sea, and only with a
+            candidate at sea: a coastline errs, and ships lie at quays.
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
