@@ -55,7 +55,7 @@ class DetectSettings:
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
-    score_threshold: float = 0.5
+    score_threshold: float = 0.7
     max_chips: int = 3000
     near_land_m: float = 500.0
     inland_m: float = 50.0

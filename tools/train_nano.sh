@@ -15,7 +15,7 @@ both train --stage 1 --preset nano --data "$runs/data" --base "$runs/second/chec
 both train --stage 2 --preset nano --data "$runs/data" --base "$runs/stage1" --out "$runs/stage2"
 engine merge "$runs/stage2" --out "$runs/merged"
 python tools/golden_chips.py "$runs/golden.npz"
-engine export "$runs/merged" --bundle "$bundle" --name nano --chips "$runs/golden.npz" \
+engine export "$runs/merged" --out "$bundle" --name nano --chips "$runs/golden.npz" \
     --task detection --task description --task counting \
     --record "$runs/stage2/run.json"
 engine evaluate "$bundle" --chips 2000 --seed 20261122 --out "$runs/evaluation.json"
