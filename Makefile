@@ -3,7 +3,7 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-detect constraints services kafka postgis env stop clean
+.PHONY: help demo test check bench-detect bench-recall constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -22,6 +22,9 @@ check: $(VENV)/dev  ## format, lint, types, layers, fast tests
 
 bench-detect: $(VENV)/demo  ## time and memory of fusar detect on a scene of 6,000 x 6,000
 	$(BIN)/python tools/bench_detect.py
+
+bench-recall: $(VENV)/demo  ## what is found in simulated scenes of an unseen seed
+	$(BIN)/python tools/bench_recall.py
 
 services: postgis kafka  ## start PostGIS and Kafka of our own under .services
 

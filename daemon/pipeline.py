@@ -50,20 +50,24 @@ class DetectSettings:
         score_threshold: objects below it are no detections; their score stays with the candidate.
         max_chips: cells asked at most, those with the strongest candidates first.
         near_land_m: detections this close to land are flagged.
+        inland_m: an object on land is a detection only up to this far from the sea, and only with a
+            candidate at sea: a coastline errs, and ships lie at quays.
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
     score_threshold: float = 0.5
     max_chips: int = 3000
     near_land_m: float = 500.0
+    inland_m: float = 50.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 <= self.score_threshold <= 1:
             raise InputError(f"got score_threshold {self.score_threshold}, expected one in [0, 1]")
-        if self.max_chips < 1 or self.near_land_m < 0:
+        if self.max_chips < 1 or self.near_land_m < 0 or self.inland_m < 0:
             raise InputError(
-                f"got max_chips {self.max_chips} and near_land_m {self.near_land_m}, expected >= 1 and >= 0"
+                f"got max_chips {self.max_chips}, near_land_m {self.near_land_m}, inland_m {self.inland_m}; "
+                "expected at least 1, 0, 0"
             )
 
     @property
@@ -141,8 +145,10 @@ def process_scene(
         found = objects(asked.answers, scene.spacing_m)
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
-        detections, merged = detections_of(
-            Context(scene, land, settings.near_land_m, run_key(info, versions), candidates),
+        detections, none = detections_of(
+            Context(
+                scene, land, settings.near_land_m, settings.inland_m, run_key(info, versions), candidates
+            ),
             asked,
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
@@ -168,7 +174,7 @@ def process_scene(
             "objects": sum(len(answer.objects) for answer in answers),
             "objects_of_neighbours": sum(len(answer.objects) for answer in answers) - len(found),
             "objects_below_threshold": sum(f.score < settings.score_threshold for f in found),
-            "objects_measured_twice": merged,
+            **none,
             "detections": len(detections),
         },
         timings_s=clock.times(),

@@ -26,14 +26,25 @@ LIMIT_S, LIMIT_GIB = 60.0, 1.5
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", default="6000x6000")
     parser.add_argument("--seed", default="11")
     arguments = parser.parse_args()
     folder = ROOT / ".demo" / "bench" / arguments.size
     programs = Path(sys.executable).parent
     if not list(folder.glob("*.SAFE")):
-        simulate = ["simulate", str(folder), "--scenes", "1", "--seed", arguments.seed, "--size", arguments.size]
+        simulate = [
+            "simulate",
+            str(folder),
+            "--scenes",
+            "1",
+            "--seed",
+            arguments.seed,
+            "--size",
+            arguments.size,
+        ]
         subprocess.run([programs / "fusar-engine", *simulate], check=True)
     product = next(folder.glob("*.SAFE"))
     read_s, pixel_bytes = pure_read(product)

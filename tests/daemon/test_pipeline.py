@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,8 +11,12 @@ from daemon.chips import cells_to_ask, cut_chip
 from daemon.errors import SceneUnsupported
 from daemon.pipeline import DetectSettings, process_scene
 from daemon.scan import ScanSettings, scan
+from daemon.scene.land import SceneLand
+from daemon.scene.product import Window, open_scene
 from engine.errors import InputError
 from engine.runtime.image import CHIP_PX, Cell
+from engine.runtime.land import Coastline
+from engine.runtime.text import AnswerObject
 from tests.support.sea import BrightEngine, FakeLand, FakePriors, FlatGeometry, Target, sea_scene
 
 TARGETS = [
@@ -59,6 +63,12 @@ def test_every_ship_is_found_once_and_measured(result, scene):
         )
         assert result.candidates[found.candidate].state == "confirmed"
     assert len({d.id for d in result.detections}) == len(result.detections) == len(TARGETS)
+
+
+def test_values_are_plain_numbers(result):
+    for value in (*result.detections, *result.candidates, result.coverage, *result.coverage.clutter):
+        for field in fields(value):
+            assert not isinstance(getattr(value, field.name), np.generic), field.name
 
 
 def test_the_ledger_of_candidates_balances(result):
@@ -198,7 +208,38 @@ def test_progress_names_the_stages_in_order(scene, sea):
     assert list(dict.fromkeys(seen)) == ["open", "scan", "chips", "engine", "measure"]
 
 
-@pytest.mark.parametrize("wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}])
+class DreamingEngine(BrightEngine):
+    """Names a ship in every chip where the pixels show none, beside what is bright."""
+
+    def ask(self, requests, progress=None):
+        dream = AnswerObject((100.0, 100.0, 104.0, 106.0), "ship", 0.99)
+        return [
+            replace(answer, objects=(*answer.objects, dream)) for answer in super().ask(requests, progress)
+        ]
+
+
+def test_text_without_an_echo_is_counted_and_no_detection(scene, sea, result):
+    dreamt = process_scene(scene, sea, DreamingEngine(), None)
+    assert {d.id for d in dreamt.detections} == {d.id for d in result.detections}
+    assert dreamt.counts["objects_without_echo"] >= 1
+    assert result.counts["objects_without_echo"] == 0
+
+
+@pytest.mark.parametrize(("coast_px", "kept"), [(412, True), (392, False)])
+def test_on_land_only_what_reaches_the_sea_is_a_detection(coast_px, kept):
+    """A ship at sea has the chip asked; another lies across the coast, or 20 pixels behind it."""
+    scene = sea_scene((560, 560), [Target(300, 370, 90, 0, 48), Target(300, 412, 60, 0, 48)], seed=12)
+    land = np.zeros(scene.shape, bool)
+    land[:, coast_px:] = True
+    result = process_scene(scene, FakeLand(land), BrightEngine(), None)
+    behind = [d for d in result.detections if d.sample_px > 405]
+    assert result.counts["objects_on_land"] == (0 if kept else 1)
+    assert len(behind) == (1 if kept else 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}, {"inland_m": -1.0}]
+)
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError):
         DetectSettings(**wrong)
@@ -226,3 +267,25 @@ def test_geojson_of_an_empty_scene_is_valid_json(scene, sea):
     result = process_scene(replace(scene, valid=np.zeros(scene.shape, bool)), sea, BrightEngine(), None)
     document = json.dumps(geojson.feature_collection(result), allow_nan=False)
     assert json.loads(document)["outcome"] == "empty"
+
+
+def test_a_real_scene_at_twenty_times_the_spacing(real_data):
+    """Cape Hatteras, decimated: ships cannot be resolved, so nothing is claimed of detection."""
+    folder = real_data / "s1-scene" / "S1A_IW_GRDH_1SDV_20201121_cape_hatteras_20x"
+    with open_scene(str(folder)) as scene:
+        land = SceneLand(Coastline.load(), scene.geometry)
+        result = process_scene(scene, land, BrightEngine(), None)
+        whole = Window(0, 0, *scene.shape)
+        seen = scene.read("VV", whole).valid & scene.read("VH", whole).valid
+        is_land = land.mask(whole)
+    assert result.outcome == "done" and result.candidates
+    assert any("spacing" in note for note in result.notes)
+    assert result.coverage.valid_fraction == pytest.approx(seen.mean(), abs=0.05)
+    assert result.coverage.land_fraction == pytest.approx(is_land[seen].mean(), abs=0.02)
+    assert result.coverage.smallest_ship_m is None
+    for candidate in result.candidates:
+        at = round(candidate.line_px), round(candidate.sample_px)
+        assert seen[at], "a candidate where there is no data"
+    # Capes Henry to Lookout; the sea runs east to the Gulf Stream.
+    west, south, east, north = result.coverage.valid_area.bounds
+    assert -77.5 < west < -75.5 and -74.5 < east < -72 and 33.5 < south < 36 and 35 < north < 37.5
