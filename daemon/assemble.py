@@ -42,7 +42,7 @@ class Context:
     scene: Scene
     land: LandSource
     near_land_m: float  # detections this close to land are flagged
-    inland_m: float  # objects this far from the sea are no detections
+    coast_m: float  # how far a coastline may be wrong
     run: str  # key of the run
     candidates: Sequence[Candidate]
 
@@ -56,8 +56,8 @@ def detections_of(
     """Measure objects and make detections of those that the pixels bear out.
 
     Of objects that turn out to be the same pixels the highest score stays. An object is no detection, and is
-    counted instead, where neither a candidate nor an echo in its box supports the text; and on land, where
-    no candidate at sea supports it, or farther from the sea than a coastline errs.
+    counted instead, where neither a candidate nor an echo in its box supports the text, and where it may be
+    land: farther inland than a coastline errs, or that close to land without a candidate at sea.
 
     Args:
         context: the scene and what belongs to it.
@@ -69,7 +69,7 @@ def detections_of(
         Detections by line and sample, and counts of the objects that are none, by reason.
     """
     measured: list[tuple[Found, Sequence[int], Measure]] = []
-    none = {"objects_measured_twice": 0, "objects_without_echo": 0, "objects_on_land": 0}
+    none = {"objects_measured_twice": 0, "objects_without_echo": 0, "objects_of_land": 0}
     for done, (item, indices) in enumerate(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
@@ -78,8 +78,8 @@ def detections_of(
             none["objects_measured_twice"] += 1
         elif size.how == "box" and not indices:
             none["objects_without_echo"] += 1
-        elif _is_on_land(context, size, bool(indices)):
-            none["objects_on_land"] += 1
+        elif _may_be_land(context, size, bool(indices)):
+            none["objects_of_land"] += 1
         else:
             measured.append((item, indices, size))
         report(done / len(found))
@@ -157,8 +157,10 @@ def _land_distance_m(context: Context, size: Measure) -> float | None:
     return _distance_m(context, size, context.near_land_m, to_land=True)
 
 
-def _is_on_land(context: Context, size: Measure, candidate: bool) -> bool:
-    return _distance_m(context, size, context.inland_m if candidate else 0.0, to_land=False) is None
+def _may_be_land(context: Context, size: Measure, candidate: bool) -> bool:
+    if candidate:
+        return _distance_m(context, size, context.coast_m, to_land=False) is None
+    return _distance_m(context, size, context.coast_m, to_land=True) is not None
 
 
 def _distance_m(context: Context, size: Measure, limit_m: float, *, to_land: bool) -> float | None:

@@ -50,23 +50,23 @@ class DetectSettings:
         score_threshold: objects below it are no detections; their score stays with the candidate.
         max_chips: cells asked at most, those with the strongest candidates first.
         near_land_m: detections this close to land are flagged.
-        inland_m: an object on land is a detection only up to this far from the sea, and only with a
-            candidate at sea: a coastline errs, and ships lie at quays.
+        coast_m: how far a coastline may be wrong: an object farther inland is no detection, and nor is one
+            that close to land without a candidate at sea.
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
     score_threshold: float = 0.7
     max_chips: int = 3000
     near_land_m: float = 500.0
-    inland_m: float = 50.0
+    coast_m: float = 100.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 <= self.score_threshold <= 1:
             raise InputError(f"got score_threshold {self.score_threshold}, expected one in [0, 1]")
-        if self.max_chips < 1 or self.near_land_m < 0 or self.inland_m < 0:
+        if self.max_chips < 1 or self.near_land_m < 0 or self.coast_m < 0:
             raise InputError(
-                f"got max_chips {self.max_chips}, near_land_m {self.near_land_m}, inland_m {self.inland_m}; "
+                f"got max_chips {self.max_chips}, near_land_m {self.near_land_m}, coast_m {self.coast_m}; "
                 "expected at least 1, 0, 0"
             )
 
@@ -146,9 +146,7 @@ def process_scene(
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
         detections, none = detections_of(
-            Context(
-                scene, land, settings.near_land_m, settings.inland_m, run_key(info, versions), candidates
-            ),
+            Context(scene, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates),
             asked,
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),

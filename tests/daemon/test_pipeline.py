@@ -233,12 +233,12 @@ def test_on_land_only_what_reaches_the_sea_is_a_detection(coast_px, kept):
     land[:, coast_px:] = True
     result = process_scene(scene, FakeLand(land), BrightEngine(), None)
     behind = [d for d in result.detections if d.sample_px > 405]
-    assert result.counts["objects_on_land"] == (0 if kept else 1)
+    assert result.counts["objects_of_land"] == (0 if kept else 1)
     assert len(behind) == (1 if kept else 0)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}, {"inland_m": -1.0}]
+    "wrong", [{"score_threshold": 1.5}, {"max_chips": 0}, {"near_land_m": -1.0}, {"coast_m": -1.0}]
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError):
