@@ -42,6 +42,7 @@ class State:
         opens: True where a token begins another object, [n].
         closes: True where a token ends the list, [n].
         labels: whether the choice among the tokens is one of a label.
+        digits: True where a token begins with a digit, [n].
     """
 
     tokens: NDArray[np.int64]
@@ -49,6 +50,7 @@ class State:
     opens: NDArray[np.bool_]
     closes: NDArray[np.bool_]
     labels: bool
+    digits: NDArray[np.bool_]
 
     @cached_property
     def forced(self) -> tuple[int, int] | None:
@@ -77,6 +79,10 @@ class Grammar(Protocol):
         """Return what tokens say, without the end of the turn."""
         ...
 
+    def fitting(self, state: State, written: Sequence[int]) -> NDArray[np.bool_] | None:
+        """Return which tokens of a state fit what is written, [n]; None where all do."""
+        ...
+
 
 class DetectionGrammar:
     """Lists of boxes with labels.
@@ -99,6 +105,8 @@ class DetectionGrammar:
         lists = [[(label, [value] * 4)] * 2 for label in labels for value in range(size_px + 1)]
         lists += [[(label, [size_px] * 4)] * count for label in labels for count in (1, 3)]
         answers = [detection_text(objects) for objects in ([], *lists)]
+        self._size_px = size_px
+        self._fits: dict[tuple[int, str, int], NDArray[np.bool_]] = {}
         self._end = int(tokenizer.token_to_id(END_OF_TURN))
         self._words = {self._end: ""}
         table: _Table = {"": {}}
@@ -126,6 +134,33 @@ class DetectionGrammar:
         """Return what tokens say, without the end of the turn."""
         return "".join(self._words[token] for token in tokens)
 
+    def fitting(self, state: State, written: Sequence[int]) -> NDArray[np.bool_] | None:
+        """Return which tokens keep a box wider and higher than nothing: x2 > x1, y2 > y1.
+
+        What an automaton cannot know: the second corner depends on the first.
+        """
+        if len(state.tokens) == 1 or not state.digits.any():
+            return None
+        *done, begun = self.text(written).rpartition("[")[2].split(",")
+        low, high = 0, self._size_px - 1
+        if len(done) >= 2:
+            low, high = int(done[len(done) - 2]) + 1, self._size_px
+        key = (id(state), begun.strip(), low)
+        if key not in self._fits:
+            self._fits[key] = self._fitting(state, begun.strip(), low, high)
+        return self._fits[key]
+
+    def _fitting(self, state: State, begun: str, low: int, high: int) -> NDArray[np.bool_]:
+        """Return which tokens lead to a number from low to high, [n]."""
+        fits = np.zeros(len(state.tokens), np.bool_)
+        for index, (token, target) in enumerate(zip(state.tokens, state.targets, strict=True)):
+            word = self._words[int(token)].strip()
+            if word and not word[0].isdigit():  # what follows a number
+                fits[index] = low <= int(begun) <= high
+            elif int((begun + word) or 0) <= high:
+                fits[index] = self._fitting(self.states[target], begun + word, low, high).any()
+        return fits
+
 
 class TextGrammar:
     """Any text of ordinary tokens, up to the end of the turn."""
@@ -136,11 +171,15 @@ class TextGrammar:
         special = {id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         tokens = np.array(sorted((set(tokenizer.get_vocab().values()) - special) | {end}), np.int64)
         none = np.zeros(len(tokens), np.bool_)
-        self.states = [State(tokens, np.where(tokens == end, END, 0), none, tokens == end, labels=False)]
+        ends = tokens == end
+        self.states = [State(tokens, np.where(ends, END, 0), none, ends, labels=False, digits=none)]
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return what tokens say, without the end of the turn."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def fitting(self, state: State, written: Sequence[int]) -> None:
+        """Return None: any text fits."""
 
 
 def _blank(text: str) -> str:
@@ -154,11 +193,12 @@ def _state(following: dict[int, str], numbers: dict[str, int], words: dict[int, 
     closes = np.array([name in ("[]", "[*]") for name in after])
     undecided = np.array([name in ("[", "[*") for name in after])
     opens = ~closes & ~undecided if closes.any() else np.zeros(len(tokens), np.bool_)
-    in_number = any(words[int(token)].strip()[:1].isdigit() for token in tokens)
+    digits = np.array([words[int(token)].strip()[:1].isdigit() for token in tokens])
     return State(
         tokens=tokens,
         targets=np.array([numbers[name] for name in after], np.int64),
         opens=opens,
         closes=closes,
-        labels=len(tokens) > 1 and not opens.any() and not in_number,
+        labels=len(tokens) > 1 and not opens.any() and not digits.any(),
+        digits=digits,
     )

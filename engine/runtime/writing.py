@@ -77,6 +77,9 @@ class Writing:
             best = int(np.argmax(weights))
             self.saturated = not state.closes[best]
             weights = np.where(state.closes, weights, -1.0)
+        fits = self.grammar.fitting(state, self.tokens)
+        if fits is not None:
+            weights = np.where(fits, weights, -1.0)
         best = int(np.argmax(weights))
         if state.labels:
             self.scores[-1] *= float(weights[best] / weights.sum())

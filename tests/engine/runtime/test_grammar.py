@@ -64,6 +64,19 @@ def test_every_answer_is_allowed_as_the_tokenizer_splits_it(pair, objects) -> No
     assert len(ids) + 1 <= max(len(objects), 1) * grammar.object_tokens + 2
 
 
+@given(st.integers(0, SIZE - 1), st.integers(0, SIZE - 1), st.integers(0, SIZE), st.integers(0, SIZE))
+def test_exactly_the_boxes_with_an_extent_fit(pair, x1, y1, x2, y2) -> None:
+    tokenizer, grammar = pair
+    ids = tokenizer.encode(detection_text([(LABELS[0], (x1, y1, x2, y2))])).ids
+    state, fit = 0, True
+    for index, token in enumerate(ids):
+        choices = grammar.states[state]
+        fits = grammar.fitting(choices, ids[:index])
+        fit = fit and (fits is None or bool(fits[list(choices.tokens).index(token)]))
+        state = choices.target(token)
+    assert fit == (x1 < x2 and y1 < y2)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_every_way_through_the_grammar_parses(pair, seed) -> None:
     _, grammar = pair
@@ -75,12 +88,14 @@ def test_every_way_through_the_grammar_parses(pair, seed) -> None:
         if len(tokens) > 200 and choices.branches:
             token = int(choices.tokens[choices.closes][0])
         else:
-            token = int(rng.choice(choices.tokens))
+            fits = grammar.fitting(choices, tokens)
+            token = int(rng.choice(choices.tokens if fits is None else choices.tokens[fits]))
         tokens.append(token)
         state = choices.target(token)
     objects = parse_detections(grammar.text(tokens))
     assert all(label in LABELS for label, _ in objects)
     assert all(0 <= value <= SIZE and value == int(value) for _, box in objects for value in box)
+    assert all(x1 < x2 and y1 < y2 for _, (x1, y1, x2, y2) in objects)
     assert grammar.text(tokens) == detection_text(objects)
 
 
