@@ -3,7 +3,7 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check services kafka postgis env stop clean
+.PHONY: help demo test check bench-detect bench-recall constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -20,6 +20,12 @@ check: $(VENV)/dev  ## format, lint, types, layers, fast tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not service and not slow"
 
+bench-detect: $(VENV)/demo  ## time and memory of fusar detect on a scene of 6,000 x 6,000
+	$(BIN)/python tools/bench_detect.py
+
+bench-recall: $(VENV)/demo  ## what is found in simulated scenes of an unseen seed
+	$(BIN)/python tools/bench_recall.py
+
 services: postgis kafka  ## start PostGIS and Kafka of our own under .services
 
 kafka:  ## start a Kafka broker of our own
@@ -30,6 +36,10 @@ postgis:  ## start a PostGIS cluster of our own
 
 env:  ## print the settings of what runs: eval "$$(make -s env)"
 	@deploy/settings.sh
+
+constraints:  ## choose versions anew, for every Python that is supported
+	uv pip compile --quiet --universal --python-version 3.10 --extra dev --no-annotate \
+	    --custom-compile-command "make constraints" -o constraints.txt pyproject.toml
 
 stop:  ## stop the services of our own
 	deploy/kafka.sh stop

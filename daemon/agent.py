@@ -109,6 +109,7 @@ class SceneWorker:
                 await self._stored(ledger.end_message, origin, accepted)
             return
         began = time.monotonic()
+        log.info("%s: begun", accepted.name)
         try:
             if scene:
                 check_supported(scene)

@@ -42,6 +42,7 @@ class Context:
     scene: Scene
     land: LandSource
     near_land_m: float  # detections this close to land are flagged
+    coast_m: float  # how far a coastline may be wrong
     run: str  # key of the run
     candidates: Sequence[Candidate]
 
@@ -51,8 +52,12 @@ def detections_of(
     asked: Asked,
     found: Sequence[tuple[Found, Sequence[int]]],
     report: Callable[[float], None],
-) -> tuple[tuple[Detection, ...], int]:
-    """Measure objects; of those that turn out to be the same pixels the highest score stays.
+) -> tuple[tuple[Detection, ...], dict[str, int]]:
+    """Measure objects and make detections of those that the pixels bear out.
+
+    Of objects that turn out to be the same pixels the highest score stays. An object is no detection, and is
+    counted instead, where neither a candidate nor an echo in its box supports the text, and where it may be
+    land: farther inland than a coastline errs, or that close to land without a candidate at sea.
 
     Args:
         context: the scene and what belongs to it.
@@ -61,14 +66,21 @@ def detections_of(
         report: called with the fraction done.
 
     Returns:
-        Detections by line and sample, and how many objects were measured twice.
+        Detections by line and sample, and counts of the objects that are none, by reason.
     """
     measured: list[tuple[Found, Sequence[int], Measure]] = []
+    none = {"objects_measured_twice": 0, "objects_without_echo": 0, "objects_of_land": 0}
     for done, (item, indices) in enumerate(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
         size = measure(context.scene, item.box_px)
-        if not any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
+        if any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
+            none["objects_measured_twice"] += 1
+        elif size.how == "box" and not indices:
+            none["objects_without_echo"] += 1
+        elif _may_be_land(context, size, bool(indices)):
+            none["objects_of_land"] += 1
+        else:
             measured.append((item, indices, size))
         report(done / len(found))
     at = np.array([(size.line_px, size.sample_px) for _, _, size in measured]).reshape(-1, 2)
@@ -108,7 +120,7 @@ def detections_of(
         )
         ranks[place] += 1
     detections.sort(key=lambda detection: (detection.line_px, detection.sample_px, detection.id))
-    return tuple(detections), len(found) - len(measured)
+    return tuple(detections), none
 
 
 def _same_pixels(a: Measure, b: Measure, spacing_m: tuple[float, float]) -> bool:
@@ -142,15 +154,26 @@ def _flags(
 
 def _land_distance_m(context: Context, size: Measure) -> float | None:
     """Distance to the nearest land pixel; 0 on land, None beyond near_land_m."""
+    return _distance_m(context, size, context.near_land_m, to_land=True)
+
+
+def _may_be_land(context: Context, size: Measure, candidate: bool) -> bool:
+    if candidate:
+        return _distance_m(context, size, context.coast_m, to_land=False) is None
+    return _distance_m(context, size, context.coast_m, to_land=True) is not None
+
+
+def _distance_m(context: Context, size: Measure, limit_m: float, *, to_land: bool) -> float | None:
+    """Distance to the nearest pixel of land, or of sea; None beyond the limit."""
     spacing_m = context.scene.spacing_m
-    reach = [int(np.ceil(context.near_land_m / spacing)) for spacing in spacing_m]
+    reach = [int(np.ceil(limit_m / spacing)) for spacing in spacing_m]
     line, sample = round(size.line_px), round(size.sample_px)
     window = Window(line - reach[0], sample - reach[1], 2 * reach[0] + 1, 2 * reach[1] + 1)
-    rows, cols = np.nonzero(context.land.mask(window))
+    rows, cols = np.nonzero(context.land.mask(window) == to_land)
     if not len(rows):
         return None
     nearest = float(np.hypot((rows - reach[0]) * spacing_m[0], (cols - reach[1]) * spacing_m[1]).min())
-    return nearest if nearest <= context.near_land_m else None
+    return nearest if nearest <= limit_m else None
 
 
 def _nearest(context: Context, size: Measure) -> dict[str, float | int | str]:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from engine.runtime.prior import Prior
 from numpy.typing import NDArray
 
 from daemon.domain import Candidate
 from daemon.scene.product import Window
 from engine.runtime.image import CHIP_PX, Cell, channels
+from engine.runtime.prior import Prior
 from engine.runtime.text import Request
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from engine.errors import FusarError
 
@@ -17,8 +18,26 @@ from . import config, log
 from .store import status as ledgers
 from .store.session import Store
 
+
+class _Commands(TyperGroup):
+    """Fetches `detect` when it is asked for: the scan and the engine take seconds to load."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["detect", *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name != "detect":
+            return super().get_command(ctx, cmd_name)
+        from .detect import detect
+
+        alone = typer.Typer(add_completion=False)
+        alone.command("detect")(detect)
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="fusar",
+    cls=_Commands,
     help="Watch for new Sentinel-1 scenes, ask what ships are there, and keep the answers in PostGIS.",
     no_args_is_help=True,
     add_completion=False,
@@ -53,7 +72,8 @@ def publish(
     with kafka.Publisher(settings.kafka) as publisher:
         for scene in scenes:
             at = publisher.publish(scene)
-            console.print(f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}", markup=False)
+            line = f"{at.topic}[{at.partition}]@{at.offset} {scene.product.name}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -64,7 +84,8 @@ def run(
     ] = None,
 ) -> None:
     """Watch the topic of scenes and take each one to its end."""
-    from .app import Daemon, open_process
+    from .app import Daemon
+    from .wiring import open_process
 
     settings = config.load()
     log.configure(settings.log)
@@ -116,7 +137,8 @@ def _store(settings: config.Settings) -> Store:
 
 
 def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(title=title, title_justify="left")
+    console.print(title)
+    table = Table()
     for name in columns:
         table.add_column(name, justify="right" if name in ("count", "mean score") else "left")
     for row in rows:
@@ -125,10 +147,10 @@ def _print_table(title: str, columns: tuple[str, ...], rows: Iterable[Sequence[o
 
 
 def main() -> None:
-    """Run the command; our own errors are one line on standard error and exit code 1."""
+    """Run the command; our errors and missing files are one line on standard error and exit code 1."""
     try:
         app()
-    except FusarError as error:
+    except (FusarError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
 

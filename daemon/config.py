@@ -44,6 +44,9 @@ class KafkaSettings(Group):
         gt=0,
         description="Longest time in seconds that one scene may take before the broker gives up.",
     )
+    connect_timeout_s: float = Field(
+        default=15.0, gt=0, description="Seconds to wait for a broker to answer."
+    )
     session_timeout_s: float = Field(
         default=30.0, gt=0, description="Seconds of silence after which a worker's scenes go to another."
     )

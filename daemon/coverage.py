@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv
-from shapely import MultiPolygon, Polygon, box, make_valid, segmentize, transform, union_all
+from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, segmentize, union_all
 from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry, BaseMultipartGeometry
 
 from daemon.clutter import CELL_PX, Array
 from daemon.domain import Clutter, Coverage
@@ -25,6 +26,7 @@ _EDGE_PX = 512.0  # longest straight edge in the scene that is mapped to a strai
 RCS_MODEL = "tenth percentile of 115 AIS-matched ships, IW VV: 35 dB m2 + 22 log10(length / 80 m)"
 _CROSS_DB = 11.0  # by which the cross-polarised cross-section is lower
 _LOOKS = 4.4  # equivalent looks of IW GRDH
+_SPACING_M = (8.0, 12.5)  # over which these hold
 _CAPTURED = 0.75  # share of a point target's energy within 3 x 3 px of 10 m at 20 x 22 m resolution
 
 
@@ -56,7 +58,12 @@ def coverage_of(
 
 
 def smallest_ship_m(clutter: Sequence[Clutter], spacing_m: tuple[float, float]) -> float | None:
-    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9."""
+    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9.
+
+    None where the spacing is not that of IW GRDH, for which alone the numbers hold.
+    """
+    if not all(_SPACING_M[0] <= spacing <= _SPACING_M[1] for spacing in spacing_m):
+        return None
     quiet = float(gammaincinv(_LOOKS, 0.1)) / _LOOKS  # what speckle leaves of the mean in one of ten cases
     area_db = 10 * np.log10(9 * spacing_m[0] * spacing_m[1] / (_CAPTURED * quiet))
     lengths = []
@@ -103,29 +110,36 @@ def _on_globe(scene: Scene, outlines: list[Polygon]) -> MultiPolygon:
 
     parts: list[Polygon] = []
     for outline in outlines:
+        fine = segmentize(outline, _EDGE_PX)
         # Rings are unwrapped one by one: holes are brought to their shell's side of the antimeridian.
         shell, *holes = (
-            Polygon(project(np.asarray(ring.coords)))
-            for ring in (lambda p: [p.exterior, *p.interiors])(segmentize(outline, _EDGE_PX))
+            Polygon(project(np.asarray(ring.coords))) for ring in (fine.exterior, *fine.interiors)
         )
         west = shell.bounds[0]
         holes = [translate(hole, 360.0 * round((west - hole.bounds[0]) / 360.0)) for hole in holes]
         parts += split_antimeridian(make_valid(Polygon(shell.exterior, [hole.exterior for hole in holes])))
-    return MultiPolygon(sorted(parts, key=lambda part: part.bounds))
+    ordered: list[Polygon] = sorted(parts, key=_bounds)
+    return MultiPolygon(ordered)
 
 
-def split_antimeridian(shape: Polygon) -> list[Polygon]:
+def split_antimeridian(shape: BaseGeometry) -> list[Polygon]:
     """Cut a shape whose longitudes run on beyond 180 degrees, and bring all parts to -180 to 180."""
     parts: list[Polygon] = []
-    for turn in (-1, 0, 1):
-        cut = shape.intersection(box(-180 + 360 * turn, -90, 180 + 360 * turn, 90))
-        moved = transform(cut, lambda at, turn=turn: at - np.array([360.0 * turn, 0.0]))
-        parts += _polygons(moved)
+    for turn in (-360, 0, 360):
+        cut = shape.intersection(box(-180 + turn, -90, 180 + turn, 90))
+        parts += _polygons(translate(cut, -turn))
     return parts
 
 
-def _polygons(shape: object) -> list[Polygon]:
+def _bounds(part: Polygon) -> tuple[float, float, float, float]:
+    bounds: tuple[float, float, float, float] = part.bounds
+    return bounds
+
+
+def _polygons(shape: BaseGeometry) -> list[Polygon]:
     """The polygons of any shapely geometry that have an area."""
     if isinstance(shape, Polygon):
         return [shape] if shape.area > 0 else []
-    return [part for item in getattr(shape, "geoms", ()) for part in _polygons(item)]
+    if not isinstance(shape, BaseMultipartGeometry):
+        return []
+    return [part for item in get_parts(shape) for part in _polygons(item)]

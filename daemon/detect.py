@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
-from engine.runtime.land import Coastline
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from daemon import geojson
 from daemon.domain import SceneResult
-from daemon.errors import DaemonError
+from daemon.errors import SourceUnavailable
 from daemon.pipeline import STAGES, DetectSettings, process
 from daemon.prior import PriorIndex
 from daemon.scene.product import open_scene
 from engine.errors import FusarError
+from engine.runtime.land import Coastline
 from engine.runtime.predictor import Predictor
 
 _SHOWN = 20  # detections in the table
@@ -29,16 +29,16 @@ def detect(
         str, typer.Argument(help="Sentinel-1 IW GRD product: SAFE folder, zip, COG, AWS folder.")
     ],
     out: Annotated[Path, typer.Option("--out", help="GeoJSON file to write.")],
-    prior: Annotated[Optional[str], typer.Option(help="Index of AlphaEarth files.")] = None,  # noqa: UP045
+    prior: Annotated[str | None, typer.Option(help="Index of AlphaEarth files.")] = None,
     engine: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Engine bundle; the one in the package when left out."),
     ] = None,
-    picture: Annotated[Optional[Path], typer.Option(help="PNG file to write.")] = None,  # noqa: UP045
+    picture: Annotated[Path | None, typer.Option(help="PNG file to write.")] = None,
     score_threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Objects below it are no detections.")
     ] = DetectSettings().score_threshold,
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads of the engine.")] = None,  # noqa: UP045
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
 ) -> None:
     """Find ships in one product and write them as GeoJSON."""
     console = Console(stderr=True)
@@ -90,7 +90,7 @@ def _open_prior(index: str | None) -> tuple[PriorIndex | None, tuple[str, ...]]:
         return None, ()
     try:
         return PriorIndex.open(index), ()
-    except DaemonError as error:
+    except SourceUnavailable as error:
         return None, (f"prior absent: {error}",)
 
 

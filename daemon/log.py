@@ -10,7 +10,12 @@ from datetime import datetime, timezone
 from .config import LogSettings
 
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_CHATTY = ("faust", "mode", "aiokafka", "kafka", "rasterio", "alembic", "httpx")
+# Kafka's clients report each attempt that they repeat by themselves; what lasts comes to us as an error.
+_LEVELS = {
+    **dict.fromkeys(("faust", "mode", "aiokafka", "rasterio", "alembic", "httpx"), "WARNING"),
+    "kafka": "ERROR",
+    "aiokafka.consumer.group_coordinator": "CRITICAL",
+}
 
 
 class JsonLines(logging.Formatter):
@@ -31,7 +36,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(settings: LogSettings) -> None:
-    """Send every logger to standard error; libraries speak from WARNING on unless level is DEBUG."""
+    """Send every logger to standard error; libraries are quieter unless level is DEBUG."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.form == "json":
         handler.setFormatter(JsonLines())
@@ -39,5 +44,5 @@ def configure(settings: LogSettings) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(settings.level)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel("DEBUG" if settings.level == "DEBUG" else "WARNING")
+    for name, level in _LEVELS.items():
+        logging.getLogger(name).setLevel("DEBUG" if settings.level == "DEBUG" else level)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 RESOLUTION_M = 21.0  # of IW GRDH: 20 m in range, 22 m in azimuth
 _AROUND_PX = 24  # sea around the box that gives the background
-_BESIDE_PX = 4  # the object may reach this far beyond its box before it counts as another's
-_STANDS_OUT = 2.5  # smoothed contrast below which nothing is measured: 4 dB
+_BESIDE_PX = 4  # the object's peak lies in its box or this close to it
+_REACH_PX = 12  # and what is connected to it may reach this far beyond the box
+_STANDS_OUT = 3.5  # smoothed contrast below which nothing is measured: 5.4 dB
 _LEVEL = 3.0  # excess over the sea, in means of the sea, that belongs to the object
-_PEAK_SHARE = 0.02  # but at most 17 dB below its peak
+_PEAK_SHARE = 0.01  # but at most 20 dB below its peak
+_BRIDGE_PX = 5  # closes the gaps between the scatterers of one hull
 _AXIS_FROM_M = 60.0  # shorter objects show no axis and no width
 _BEAM = 1 / 4  # no ship is wider, by its length
 
@@ -76,13 +78,13 @@ def measure(scene: Scene, box_px: Box) -> Measure:
     outside = np.maximum.reduce(
         [x1 - 0.5 - sample, sample - (x2 - 0.5), y1 - 0.5 - line, line - (y2 - 0.5), np.zeros(line.shape)]
     )
-    near = outside <= _BESIDE_PX
+    near, reach = outside <= _BESIDE_PX, outside <= _REACH_PX
     best, invalid = None, 0
     for polarisation in scene.polarisations:
         pixels = scene.read(polarisation, window)
         valid = pixels.valid[1:-1, 1:-1]
         invalid = max(invalid, int((near & ~valid).sum()))
-        sea = valid & ~near
+        sea = valid & ~reach
         if not sea.any() or not (valid & near).any():
             continue
         level = max(float(np.median(pixels.intensity[1:-1, 1:-1][sea])), 1e-6)
@@ -94,7 +96,7 @@ def measure(scene: Scene, box_px: Box) -> Measure:
     if best is None or best[0] < _STANDS_OUT:
         return _of_box(scene, box_px, None if best is None else best[0], invalid)
     contrast, excess, peak = best
-    region, threshold, top_excess = _region(excess, near)
+    region, threshold, top_excess = _region(excess, near, reach)
     if not region.any():
         return _of_box(scene, box_px, contrast, invalid)
     return _of_region(
@@ -102,17 +104,19 @@ def measure(scene: Scene, box_px: Box) -> Measure:
         line[region],
         sample[region],
         excess[region],
-        top_excess / threshold,
+        float(top_excess / threshold),
         (_db(peak), _db(contrast), invalid),
     )
 
 
-def _region(excess: NDArray[np.floating], near: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], float, float]:
+def _region(
+    excess: NDArray[np.floating], near: NDArray[np.bool_], reach: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], float, float]:
     """The connected pixels around the highest excess near the box, and the threshold that bounds them."""
     peak = float(np.where(near, excess, -np.inf).max())
     threshold = max(_LEVEL, _PEAK_SHARE * peak)
-    above = near & (excess > threshold)
-    closed = ndimage.binary_closing(np.pad(above, 2), np.ones((3, 3)))[2:-2, 2:-2] | above
+    above = reach & (excess > threshold)
+    closed = ndimage.binary_closing(np.pad(above, 4), np.ones((_BRIDGE_PX, _BRIDGE_PX)))[4:-4, 4:-4] | above
     labels, _ = ndimage.label(closed, np.ones((3, 3)))
     at = np.unravel_index(np.where(near, excess, -np.inf).argmax(), excess.shape)
     return above & (labels == labels[at]) & (labels[at] > 0), threshold, peak
@@ -139,11 +143,11 @@ def _of_region(
     )
     moments[1, 0] = moments[0, 1]
     axis = np.linalg.eigh(moments)[1][:, 1]
-    along = np.ptp(down * axis[0] + across * axis[1]) + pixel_m
-    beside = np.ptp(down * axis[1] - across * axis[0]) + pixel_m
+    along = float(np.ptp(down * axis[0] + across * axis[1])) + pixel_m
+    beside = float(np.ptp(down * axis[1] - across * axis[0])) + pixel_m
     # A Gaussian point spread shows R sqrt(log2(peak / threshold)) wide.
     full = RESOLUTION_M * float(np.sqrt(np.log2(max(brightness, 1.0))))
-    half = full / np.sqrt(2)
+    half = full / 2**0.5
     length = max(along - half, pixel_m)
     low = max(along - full, pixel_m)
     resolved = length >= _AXIS_FROM_M
@@ -153,7 +157,7 @@ def _of_region(
         length_m=round(length, 1),
         length_low_m=round(min(low, length), 1),
         length_high_m=round(max(along, RESOLUTION_M), 1),
-        width_m=round(float(np.clip(beside - half, pixel_m, length * _BEAM)), 1) if resolved else None,
+        width_m=round(min(max(beside - half, pixel_m), length * _BEAM), 1) if resolved else None,
         axis_deg=_bearing(scene, centre_line, centre_sample, axis) if resolved else None,
         peak_db=rest[0],
         contrast_db=rest[1],

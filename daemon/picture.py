@@ -28,6 +28,7 @@ _WIDEST_PX, _NARROWEST_PX = 2000, 1400
 _MARGIN, _HEADER, _CLOSE_UP, _GAP = 48, 150, 250, 18
 _CLOSE_UP_PX = 84  # scene pixels across a close-up
 _FINE = 2  # marks are drawn this much larger and reduced, for smooth edges
+_LARGEST_MARK = 40.0
 _LABELLED = 60  # detections that get their score written beside them
 
 _INK, _PAPER, _FAINT = (232, 238, 244), (11, 18, 27), (138, 153, 168)
@@ -95,7 +96,7 @@ def draw(result: SceneResult, scene: Scene, path: Path, land: LandSource | None 
     frame = _Frame(
         -0.0, -0.0, lines * factor, samples * factor, (*top_left, _MARGIN + width, _HEADER + height), *flips
     )
-    best = sorted(result.detections, key=lambda item: (-item.score, -item.length_m, item.id))
+    best = sorted(result.detections, key=lambda item: (_on_land(item), -item.score, -item.length_m, item.id))
     best = best[: (width + _GAP) // (_CLOSE_UP + _GAP)]
     strip = _CLOSE_UP + 110 if best else 0
     canvas = Image.new("RGB", (width + 2 * _MARGIN, _HEADER + height + strip + _MARGIN), _PAPER)
@@ -105,7 +106,7 @@ def draw(result: SceneResult, scene: Scene, path: Path, land: LandSource | None 
 
     pen = _Pen(canvas.size)
     _outline(pen, frame, scene, result)
-    _mark_all(pen, frame, result)
+    _mark_all(pen, frame, result, float(np.mean(scene.spacing_m)))
     _scale_bar(pen, frame, scene)
     _north(pen, frame, scene)
     for i, item in enumerate(best):
@@ -114,7 +115,7 @@ def draw(result: SceneResult, scene: Scene, path: Path, land: LandSource | None 
     if best:
         pen.text((_MARGIN, _HEADER + height + 26), "Highest scores, full resolution", 20, _FAINT)
     _header(pen, result, scene, width)
-    pen.onto(canvas).save(path, format="PNG")
+    pen.onto(canvas).save(path, format="PNG", compress_level=3)
 
 
 class _Pen:
@@ -154,14 +155,15 @@ class _Pen:
             stroke_fill=(*_PAPER, 200),
         )
 
-    def mark(self, x: float, y: float, label: str, radius: float, width: float = 2.0) -> None:
+    def mark(self, x: float, y: float, label: str, radius: float, faint: bool = False) -> None:
         """Draw the mark of a class: ring, square or triangle, on a dark edge."""
         turn = {"platform": (4, np.pi / 4), "turbine": (3, -np.pi / 2)}.get(label, (40, 0.0))
         angle = turn[1] + np.arange(turn[0] + 2) * 2 * np.pi / turn[0]
         reach = radius * (1.25 if turn[0] < 5 else 1.0)
         ring = list(zip(x + reach * np.cos(angle), y + reach * np.sin(angle), strict=True))
-        self.line(ring, (*_PAPER, 190), width + 2.2)
-        self.line(ring, (*_COLOURS.get(label, _INK), 255), width)
+        if not faint:
+            self.line(ring, (*_PAPER, 190), 4.2)
+        self.line(ring, (*_COLOURS.get(label, _INK), 110 if faint else 255), 1.2 if faint else 2.0)
 
     def onto(self, canvas: Image.Image) -> Image.Image:
         """Lay the sheet over the picture."""
@@ -240,21 +242,25 @@ def _outline(pen: _Pen, frame: _Frame, scene: Scene, result: SceneResult) -> Non
             pen.line(points[np.isfinite(points).all(1)], (150, 226, 255, 110), 1.2)
 
 
-def _mark_all(pen: _Pen, frame: _Frame, result: SceneResult) -> None:
+def _mark_all(pen: _Pen, frame: _Frame, result: SceneResult, spacing_m: float) -> None:
     for candidate in result.candidates:
         if candidate.state != "confirmed":
             x, y = frame.xy(candidate.line_px, candidate.sample_px)
             pen.disc(x, y, 2.6, (*(_REJECTED if candidate.state == "rejected" else _OPEN), 130))
-    ranked = sorted(result.detections, key=lambda item: item.score)
+    ranked = sorted(result.detections, key=lambda item: (not _on_land(item), item.score))
     for rank, item in enumerate(ranked):
         x, y = frame.xy(item.line_px, item.sample_px)
-        radius = max(8.0, item.length_m / 20 * frame.scale + 6)
-        pen.mark(x, y, item.label, radius)
-        if len(ranked) - rank <= _LABELLED:
+        radius = min(max(8.0, item.length_m / spacing_m / 2 * frame.scale + 6), _LARGEST_MARK)
+        pen.mark(x, y, item.label, radius, faint=_on_land(item))
+        if len(ranked) - rank <= _LABELLED and not _on_land(item):
             colour = (*_COLOURS.get(item.label, _INK), 255)
             right = x + radius + 46 < frame.box[2]
             at = (x + (radius + 5) * (1 if right else -1), y)
             pen.text(at, f"{item.score:.2f}".lstrip("0"), 13, colour, "lm" if right else "rm", halo=1.5)
+
+
+def _on_land(item: Detection) -> bool:
+    return item.flag("on_land") is not None
 
 
 def _scale_bar(pen: _Pen, frame: _Frame, scene: Scene) -> None:
@@ -284,7 +290,7 @@ def _north(pen: _Pen, frame: _Frame, scene: Scene) -> None:
     along = np.array([x1 - x0, y1 - y0]) / np.hypot(x1 - x0, y1 - y0)
     beside = np.array([-along[1], along[0]])
     centre = np.array([frame.box[2] - 56.0, frame.box[1] + 60.0])
-    pen.disc(*centre, 40, (*_PAPER, 150))
+    pen.disc(float(centre[0]), float(centre[1]), 40, (*_PAPER, 150))
     tip, tail = centre + 26 * along, centre - 14 * along
     for side, fill in ((1, _INK), (-1, _FAINT)):
         pen.polygon([tip, tail + 11 * side * beside, centre - 7 * along], (*fill, 255))
@@ -370,7 +376,8 @@ def _fitting(text: str, size: int, width: int) -> int:
 
 
 def _db(linear: NDArray[np.floating]) -> NDArray[np.floating]:
-    return 10 * np.log10(np.maximum(linear, 1e-4))
+    decibels: NDArray[np.floating] = 10 * np.log10(np.maximum(linear, 1e-4))
+    return decibels
 
 
 @lru_cache(maxsize=32)
@@ -379,8 +386,7 @@ def _font(size: int) -> Any:
 
 
 def _shipped_land(scene: Scene) -> LandSource:
-    from engine.runtime.land import Coastline
-
     from daemon.scene.land import SceneLand
+    from engine.runtime.land import Coastline
 
     return SceneLand(Coastline.load(), scene.geometry)

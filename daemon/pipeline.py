@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SceneUnsupported, SourceUnavailable
+from daemon.errors import SceneUnsupported
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -27,12 +27,11 @@ from engine.errors import InputError
 from engine.runtime.prior import Prior
 
 if TYPE_CHECKING:
-    from engine.runtime.land import Coastline
-
     from daemon.prior import PriorIndex
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
     from engine.runtime.image import Cell
+    from engine.runtime.land import Coastline
     from engine.runtime.predictor import Predictor
     from engine.runtime.text import Answer, Request
 
@@ -51,20 +50,24 @@ class DetectSettings:
         score_threshold: objects below it are no detections; their score stays with the candidate.
         max_chips: cells asked at most, those with the strongest candidates first.
         near_land_m: detections this close to land are flagged.
+        coast_m: how far a coastline may be wrong: an object farther inland is no detection, and nor is one
+            that close to land without a candidate at sea.
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
-    score_threshold: float = 0.5
+    score_threshold: float = 0.7
     max_chips: int = 3000
     near_land_m: float = 500.0
+    coast_m: float = 100.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 <= self.score_threshold <= 1:
             raise InputError(f"got score_threshold {self.score_threshold}, expected one in [0, 1]")
-        if self.max_chips < 1 or self.near_land_m < 0:
+        if self.max_chips < 1 or self.near_land_m < 0 or self.coast_m < 0:
             raise InputError(
-                f"got max_chips {self.max_chips} and near_land_m {self.near_land_m}, expected >= 1 and >= 0"
+                f"got max_chips {self.max_chips}, near_land_m {self.near_land_m}, coast_m {self.coast_m}; "
+                "expected at least 1, 0, 0"
             )
 
     @property
@@ -142,8 +145,8 @@ def process_scene(
         found = objects(asked.answers, scene.spacing_m)
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
-        detections, merged = detections_of(
-            Context(scene, land, settings.near_land_m, run_key(info, versions), candidates),
+        detections, none = detections_of(
+            Context(scene, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates),
             asked,
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
@@ -169,7 +172,7 @@ def process_scene(
             "objects": sum(len(answer.objects) for answer in answers),
             "objects_of_neighbours": sum(len(answer.objects) for answer in answers) - len(found),
             "objects_below_threshold": sum(f.score < settings.score_threshold for f in found),
-            "objects_measured_twice": merged,
+            **none,
             "detections": len(detections),
         },
         timings_s=clock.times(),
@@ -273,14 +276,11 @@ def _requests(
     for done, cell in enumerate(cells, 1):
         prior = Prior.absent()
         if index is not None:
-            try:
-                prior = index.prior(scene.geometry, cell.chip_origin_px, scene.name.start)
-            except SourceUnavailable as error:
-                # A scene is worth more than its prior: go on without, and say so.
-                notes.append(f"prior absent: {error}")
-                index = None
+            prior = index.prior(scene.geometry, cell.chip_origin_px, scene.name.start)
         requests.append(request_for(scene, cell, prior))
         report(done / len(cells))
+    if index is not None:
+        notes += index.take_notes()
     return requests
 
 

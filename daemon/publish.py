@@ -160,6 +160,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": settings.bootstrap.split(","),
         "client_id": "fusar",
         "security_protocol": settings.security,
+        "bootstrap_timeout_ms": int(1000 * settings.connect_timeout_s),
     }
     if settings.api_version:
         options["api_version"] = tuple(int(part) for part in settings.api_version.split("."))

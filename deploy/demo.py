@@ -56,9 +56,17 @@ def main() -> None:
     demo_report.question(console, url)
     step("One scene without broker or database")
     picture, features = DEMO / "detections.png", DEMO / "detections.geojson"
-    prior = ["--prior", environment["FUSAR_PRIOR__INDEX"]]
-    files = ["--out", str(features), "--picture", str(picture)]
-    call(environment, "fusar", "detect", str(products[-1]), *prior, *files)
+    options = [
+        "--prior",
+        environment["FUSAR_PRIOR__INDEX"],
+        "--out",
+        str(features),
+        "--picture",
+        str(picture),
+    ]
+    if engine := environment.get("FUSAR_ENGINE__BUNDLE"):
+        options += ["--engine", engine]
+    call(environment, "fusar", "detect", str(products[-1]), *options)
     step(f"Done in {time.monotonic() - began:.0f} s")
     console.print(f"picture    {picture}\nGeoJSON    {features}\nscenes     {SCENES}")
     console.print('look       eval "$(make -s env)"; .venv/bin/fusar status')

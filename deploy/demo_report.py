@@ -20,22 +20,26 @@ CLASSES_M = ((0, 25), (25, 50), (50, 100), (100, 200), (200, 1000))
 DEGREE_M = 111_195.0
 
 QUESTION = """\
--- Ships over 150 m, where the pass before had looked and found nothing within 500 m
-SELECT ship.acquired::date AS day, round(ship.length_m) AS length_m, round(ship.score::numeric, 2) AS score,
-       round(ST_X(ship.position::geometry)::numeric, 4) AS longitude,
-       round(ST_Y(ship.position::geometry)::numeric, 4) AS latitude,
+-- Ships over 150 m where the pass before had looked, and found nothing within 500 m
+SELECT ship.acquired::date AS day, ship.length_m::int, ship.score::numeric(3, 2),
+       ST_X(ship.position::geometry)::numeric(9, 4) AS longitude,
+       ST_Y(ship.position::geometry)::numeric(9, 4) AS latitude,
        before.start::date AS looked_before
 FROM current_detections AS ship
 JOIN LATERAL (
     SELECT acquisition.id, acquisition.start
-    FROM acquisition JOIN coverage ON coverage.run_id = acquisition.current_run_id
-    WHERE acquisition.start < ship.acquired AND ST_Covers(coverage.valid_area, ship.position)
+    FROM acquisition
+    JOIN coverage ON coverage.run_id = acquisition.current_run_id
+    WHERE acquisition.start < ship.acquired
+      AND ST_Covers(coverage.valid_area, ship.position)
     ORDER BY acquisition.start DESC LIMIT 1
 ) AS before ON true
-WHERE ship.class = 'ship' AND ship.length_m > 150 AND NOT EXISTS (
+WHERE ship.class = 'ship' AND ship.length_m > 150
+  AND NOT EXISTS (
     SELECT FROM current_detections AS other
-    WHERE other.acquisition_id = before.id AND ST_DWithin(other.position, ship.position, 500)
-)
+    WHERE other.acquisition_id = before.id
+      AND ST_DWithin(other.position, ship.position, 500)
+  )
 ORDER BY ship.length_m DESC LIMIT 10"""
 
 

@@ -26,7 +26,7 @@ jars() {
     [ -e "$LIBS/complete" ] && return
     say "fetching Apache Kafka's jars (43 MB) from Maven Central"
     mkdir -p "$LIBS"
-    mvn -q -B -f "$ROOT/deploy/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$LIBS" >&2
+    mvn -q -B -Dstyle.color=never -f "$ROOT/deploy/kafka/pom.xml" dependency:copy-dependencies -DoutputDirectory="$LIBS" >&2
     touch "$LIBS/complete"
 }
 
@@ -79,7 +79,7 @@ start() {
             -cp "$LIBS/*" kafka.Kafka "$CONFIG" </dev/null >"$LOG" 2>&1
     ) &
     echo $! >"$PID"
-    for _ in $(seq 240); do
+    for _ in $(seq 720); do
         if grep -q "Kafka Server started" "$LOG" 2>/dev/null; then
             echo "$address" >"$HOME_DIR/bootstrap"
             say "Kafka runs on $address"
@@ -89,7 +89,7 @@ start() {
         sleep 0.25
     done
     stop
-    die "Kafka did not get ready within a minute: see $LOG"
+    die "Kafka did not get ready within three minutes: see $LOG"
 }
 
 stop() {

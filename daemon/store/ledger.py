@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from ..domain import SceneResult, Versions
 from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
+from ..scene.names import ProductName
 from .results import insert_run, multipolygon
 from .tables import Acquisition, Attempt, Message, Product, Run
 
@@ -55,14 +56,12 @@ class Due:
 def accept(session: Session, scene: SceneAcquired) -> Accepted:
     """Enter a scene: its acquisition (pending if new) and its product."""
     name = product_name(scene.product.name)
-    acquisition = _resolve(session, scene)
-    product = session.scalar(
-        select(Product).where(Product.name == bare(scene.product.name)).with_for_update()
-    )
+    acquisition = _resolve(session, name, scene.footprint)
+    product = session.scalar(select(Product).where(Product.name == name.id).with_for_update())
     if product is None:
         product = Product(
             acquisition_id=acquisition.id,
-            name=bare(scene.product.name),
+            name=name.id,
             kind=scene.product.kind,
             product_type=scene.product_type,
             unique_id=name.unique_id,
@@ -229,36 +228,37 @@ def lock(session: Session, key: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
 
-def _resolve(session: Session, scene: SceneAcquired) -> Acquisition:
+def _resolve(session: Session, name: ProductName, footprint: dict[str, Any] | None) -> Acquisition:
     """Find the acquisition that overlaps most, at least half the shorter of the two; else make it.
 
-    Products of one acquisition need not agree on its seconds: near-real-time ones are sliced differently.
+    By the product's name: a provider's other fields may contradict it. Products of one acquisition need not
+    agree on its seconds: near-real-time ones are sliced differently.
     """
-    polarisations = sorted(scene.polarisations, key=lambda p: (p[0] != p[-1], p))  # co-polarised first
-    lock(session, f"acquisition {scene.platform} {scene.datatake} {scene.mode} {'+'.join(polarisations)}")
-    known = session.scalar(select(Product.acquisition_id).where(Product.name == bare(scene.product.name)))
+    polarisations = list(name.polarisations)
+    lock(session, f"acquisition {name.platform} {name.datatake} {name.mode} {'+'.join(polarisations)}")
+    known = session.scalar(select(Product.acquisition_id).where(Product.name == name.id))
     if known is not None:
         return session.get_one(Acquisition, known)
     siblings = session.scalars(
         select(Acquisition).where(
-            Acquisition.platform == scene.platform,
-            Acquisition.datatake == scene.datatake,
-            Acquisition.mode == scene.mode,
+            Acquisition.platform == name.platform,
+            Acquisition.datatake == name.datatake,
+            Acquisition.mode == name.mode,
             Acquisition.polarisations == polarisations,
         )
     ).all()
-    best = max(siblings, key=lambda a: _overlap(scene, a), default=None)
-    if best is not None and _overlap(scene, best) >= 0.5:
+    best = max(siblings, key=lambda a: _overlap(name, a), default=None)
+    if best is not None and _overlap(name, best) >= 0.5:
         return best
     acquisition = Acquisition(
-        platform=scene.platform,
-        datatake=scene.datatake,
-        mode=scene.mode,
+        platform=name.platform,
+        datatake=name.datatake,
+        mode=name.mode,
         polarisations=polarisations,
-        start=scene.start,
-        stop=scene.stop,
-        absolute_orbit=scene.absolute_orbit,
-        footprint=multipolygon(scene.footprint),
+        start=name.start,
+        stop=name.stop,
+        absolute_orbit=name.absolute_orbit,
+        footprint=multipolygon(footprint),
         state="pending",
     )
     session.add(acquisition)
@@ -266,10 +266,10 @@ def _resolve(session: Session, scene: SceneAcquired) -> Acquisition:
     return acquisition
 
 
-def _overlap(scene: SceneAcquired, acquisition: Acquisition) -> float:
+def _overlap(name: ProductName, acquisition: Acquisition) -> float:
     """Overlap in time over the shorter duration, 0 to 1."""
-    common = min(scene.stop, acquisition.stop) - max(scene.start, acquisition.start)
-    shorter = min(scene.stop - scene.start, acquisition.stop - acquisition.start)
+    common = min(name.stop, acquisition.stop) - max(name.start, acquisition.start)
+    shorter = min(name.stop - name.start, acquisition.stop - acquisition.start)
     if shorter <= timedelta():
         return float(common >= timedelta())
     return max(common / shorter, 0.0)

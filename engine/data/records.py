@@ -27,9 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
-from engine.runtime.prior import Prior
-
-PRIOR_DIM = 64
+from engine.runtime.prior import PRIOR_DIM, Prior
 
 
 @dataclass(frozen=True)
@@ -203,13 +201,7 @@ def load_priors(record: Record) -> tuple[Prior, ...]:
     Raises:
         DatasetError: a file is missing or its arrays do not fit.
     """
-    return tuple(absent_prior() if name is None else _read_prior(record, name) for name in record.aef)
-
-
-def absent_prior() -> Prior:
-    """Return a prior that says nothing."""
-    zeros = np.zeros((1, PRIOR_DIM), np.float32)
-    return Prior(zeros, np.zeros((1, 2), np.float32), np.zeros(1, np.bool_), None)
+    return tuple(Prior.absent() if name is None else _read_prior(record, name) for name in record.aef)
 
 
 def write_prior(path: Path, prior: Prior) -> None:

@@ -22,11 +22,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.describe import description
+from engine.data.describe import LAND_COVERS, description
 from engine.data.records import Record, write_prior
 from engine.errors import DatasetError, InputError
 from engine.runtime.image import CHIP_PX
-from engine.runtime.prior import Prior, anchor_positions, dequantise
+from engine.runtime.prior import Prior
 from engine.runtime.text import QUESTIONS, detection_text
 
 TOKEN_PX = 28  # side of a merged token
@@ -36,6 +36,16 @@ SENSOR, SPACING_M = "Sentinel-1 IW", 10.0
 # Polarisations that the prompt states, with their shares: single and other ones must not come as a surprise.
 BANDS = (("VV", "VH"), ("HH", "HV"), ("VV",), ("HH",))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
+
+# The simulator names covers as Dynamic World does; a description uses plain words.
+_COVERS = dict(
+    zip(
+        ("water", "trees", "grass", "flooded_vegetation", "crops", "shrub_and_scrub", "built", "bare",
+         "snow_and_ice"),
+        LAND_COVERS,
+        strict=True,
+    )
+)  # fmt: skip
 
 
 class Target(Protocol):
@@ -111,18 +121,6 @@ def answer_objects(
     return sorted(((t.class_, target_box(t.box_px, size_px), t) for t in targets), key=place)
 
 
-def chip_prior(raw: NDArray[np.int8]) -> Prior:
-    """Return AlphaEarth bytes at the anchors, int8 [64, 6, 6], as a prior."""
-    vectors = dequantise(raw).reshape(raw.shape[0], -1).T
-    mask = np.isfinite(vectors).all(axis=1)
-    return Prior(
-        vectors=np.where(mask[:, None], vectors, 0).astype(np.float32),
-        positions=anchor_positions(),
-        mask=mask,
-        year=None,
-    )
-
-
 def draw_bands(name: str) -> tuple[str, ...]:
     """Choose the polarisations of a chip by its name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
@@ -144,7 +142,7 @@ def chip_records(
             labels,
             context.sea_db[0],
             float(chips.land_fraction[index]),
-            context.land_cover if aef is not None else None,
+            _COVERS[context.land_cover] if aef is not None and context.land_cover else None,
         ),
         "detection": detection_text((label, box) for label, box, _ in objects),
         "counting": str(labels.count("ship")),
@@ -217,7 +215,7 @@ def write_split(
             pixels = np.moveaxis(chips.pixels[index], 0, -1).copy()
             pixels[..., len(bands) if len(bands) == 1 else 3 :] = 0  # without VH there is no ratio either
             Image.fromarray(pixels).save(folder / "chips" / f"{name}.png", compress_level=1)
-            prior = chip_prior(chips.prior[index])
+            prior = Prior.from_bytes(chips.prior[index], None)
             aef = f"priors/{name}.npz" if prior.mask.any() else None
             if aef is not None:
                 write_prior(folder / aef, prior)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from engine.data.records import PRIOR_DIM, Record, absent_prior, load_images, load_priors
+from engine.data.records import Record, load_images, load_priors
 from engine.errors import DatasetError
 from engine.runtime.image import patches
-from engine.runtime.prior import Prior
+from engine.runtime.prior import PRIOR_DIM, Prior
 from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, Request, prompt
 
 PATCH_PX, MERGE = 14, 2
@@ -59,7 +59,7 @@ def record_prompt(record: Record, tokens_per_image: int) -> str:
     request = Request(
         task=record.task,
         chips=(np.zeros((3, 1, 1), np.uint8),) * len(counts),  # a prompt depends on their number alone
-        priors=(absent_prior(),) * len(counts),
+        priors=(Prior.absent(),) * len(counts),
         sensor=record.sensor,
         bands=record.bands,
         spacing_m=record.spacing_m or 0.0,

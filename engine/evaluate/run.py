@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.simulated import SENSOR, SPACING_M, Chips, chip_prior
+from engine.data.simulated import SENSOR, SPACING_M, Chips
 from engine.errors import AnswerError
 from engine.evaluate.metrics import (
     LENGTH_CLASSES_M,
@@ -82,14 +82,14 @@ def ask(
         tasks: tasks that the engine knows.
         progress: called with the number of answers that came.
     """
-    priors = [chip_prior(raw) for raw in chips.prior]
+    priors = [Prior.from_bytes(raw, None) for raw in chips.prior]
     answered.truth.extend([true_thing(target) for target in targets] for targets in chips.truth)
-    answered.status.extend(prior_status(prior) for prior in priors)
+    answered.status.extend(prior.status for prior in priors)
     requests = [request("detection", chip, prior) for chip, prior in zip(chips.pixels, priors, strict=True)]
     answers = engine.ask(requests, progress)
     answered.with_prior.extend(answers)
     known = [index for index, prior in enumerate(priors) if prior.mask.any()]
-    withheld = [request("detection", chips.pixels[index], withhold(priors[index])) for index in known]
+    withheld = [request("detection", chips.pixels[index], Prior.absent()) for index in known]
     others = dict(zip(known, engine.ask(withheld, progress) if withheld else [], strict=True))
     answered.without_prior.extend(others.get(index, answer) for index, answer in enumerate(answers))
     if "counting" in tasks:
@@ -100,16 +100,6 @@ def ask(
 def request(task: str, chip: NDArray[np.uint8], prior: Prior) -> Request:
     """Return the request that a chip of both polarisations makes."""
     return Request(task, (chip,), (prior,), sensor=SENSOR, bands=("VV", "VH"), spacing_m=SPACING_M)
-
-
-def withhold(prior: Prior) -> Prior:
-    """Return the prior of which no anchor is valid."""
-    return Prior(np.zeros_like(prior.vectors), prior.positions, np.zeros_like(prior.mask), None)
-
-
-def prior_status(prior: Prior) -> str:
-    """Return "absent", "partial" or "full"."""
-    return "full" if prior.mask.all() else "partial" if prior.mask.any() else "absent"
 
 
 def true_thing(target: Any) -> Thing:

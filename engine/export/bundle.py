@@ -22,6 +22,7 @@ TASKS = {
         question=QUESTIONS["detection"], answer="detections", labels=LABELS, max_tokens=384
     ),
     "description": spec.TaskSpec(question=QUESTIONS["description"], answer="text", max_tokens=96),
+    "counting": spec.TaskSpec(question=QUESTIONS["counting"], answer="text", max_tokens=16),
 }
 
 

@@ -15,7 +15,7 @@ _console = Console()
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
-    bundle: Annotated[Path, typer.Option(help="Folder of the bundle; new or empty.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle; new or empty.")],
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "nano",
     base: Annotated[str, typer.Option(help="What the model was made from.")] = "nano",
     chips: Annotated[Path | None, typer.Option(help="Golden chips, .npz; else test patterns.")] = None,
@@ -33,7 +33,7 @@ def export(
     with _console.status("exporting") as status:
         opened = write_bundle(
             checkpoint,
-            bundle,
+            out,
             name=name,
             base=base,
             chips=chips,

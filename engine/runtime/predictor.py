@@ -122,7 +122,7 @@ class Predictor:
         cache: Cache | None = None
         while waiting or active:
             free = self._rows - len(active)
-            if waiting and (not active or free >= min(len(waiting), self._rows // 2)):
+            if waiting and (not active or free >= min(len(waiting), (self._rows + 1) // 2)):
                 batch = [waiting.popleft() for _ in range(min(free, len(waiting)))]
                 cache = self._room(cache, batch, max(len(row.prompt.ids) for row in batch))
                 self._advance(batch, self._fill(batch), cache, first=len(active))

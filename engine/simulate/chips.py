@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.runtime.image import CHIP_PX, MARGIN_PX, channels
+from engine.runtime.prior import ANCHORS, anchor_positions
 from engine.simulate import clutter, landcover, objects, physics
 from engine.simulate.objects import DEFAULT, Body, SceneStatistics
 
-ANCHORS = 6  # a side, at the centres of equal cells
 _EMPTY = {"open": 0.27, "rough": 0.13, "calm": 0.1, "peak": 0.2, "ghost": 0.1, "coast": 0.12, "rocks": 0.08}
 _FILLED = {
     "ships": 0.66,
@@ -314,7 +314,7 @@ def _aground(coast: NDArray[np.float32], body: Body, line: float, sample: float)
 
 def _prior(rng: np.random.Generator, draft: _Draft) -> NDArray[np.int8]:
     """Draw AlphaEarth bytes at the anchors: land and shallow water; open sea is masked."""
-    centres = np.rint((np.arange(ANCHORS) + 0.5) / ANCHORS * CHIP_PX - 0.5).astype(int)
+    centres = np.rint(anchor_positions()[::ANCHORS, 0] * CHIP_PX - 0.5).astype(int)
     out = np.full((64, ANCHORS, ANCHORS), landcover.NODATA, np.int8)
     if draft.coast is None or draft.labels is None:
         if rng.random() > 0.06:

@@ -10,6 +10,8 @@ Distances are in samples of 10 m, powers are linear sigma0 unless a name says dB
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,7 +105,7 @@ class SpeckleBank:
 
 
 def detect(
-    fields: list[NDArray[np.complex64]],
+    fields: Iterable[NDArray[np.complex64]],
     amplitude: NDArray[np.float32],
     echoes: list[tuple[slice, slice, NDArray[np.complex64]]],
 ) -> NDArray[np.float32]:
@@ -118,8 +120,9 @@ def detect(
         Intensity, noise left in, [H, W].
     """
     total = np.zeros(amplitude.shape, np.float32)
-    for look, weight in enumerate(LOOK_WEIGHTS / LOOK_WEIGHTS.sum()):
-        field = fields[look] * amplitude
+    weights = LOOK_WEIGHTS / LOOK_WEIGHTS.sum()
+    for look, (weight, unit) in enumerate(zip(weights, fields, strict=True)):
+        field = unit * amplitude
         for lines, samples, echo in echoes:
             field[lines, samples] += echo[look]
         power = np.square(field.real)

@@ -63,7 +63,7 @@ class Border:
             for seam, end in zip([0, *seams], [*seams, shape[1]], strict=True):
                 self._first[seam:end] = start
                 start += int(rng.integers(10, 60))
-        self._samples = shape[1]
+        self._lines, self._samples = shape
 
     def valid(self, first_line: int, lines: int) -> NDArray[np.bool_]:
         """Return where there is data in some lines, [lines, W]."""
@@ -75,8 +75,10 @@ class Border:
 
     def holds(self, line_px: float, sample_px: float) -> bool:
         """Return whether there is data at a place."""
-        row = self.valid(round(line_px), 1)[0]
-        return bool(0 <= round(sample_px) < self._samples and row[round(sample_px)])
+        line, sample = round(line_px), round(sample_px)
+        if not (0 <= line < self._lines and 0 <= sample < self._samples):
+            return False
+        return bool(self.valid(line, 1)[0, sample])
 
 
 class _Sea:
@@ -147,9 +149,9 @@ def _block(scene: Pass, terrain: Terrain, sea: _Sea, block: int) -> tuple[int, N
     for band, tables in enumerate(scene.tables):
         calibration = tables.calibration(first, lines)
         amplitude = np.sqrt(power[band] + tables.noise(first, lines) / calibration**2)
-        looks = [
+        looks = (  # one at a time: a look of a whole swath's block takes 100 MB
             fields.speckle((*scene.key, 1, band, look), low, lines, samples) for look in range(physics.LOOKS)
-        ]
+        )
         intensity = physics.detect(
             looks, amplitude, [(rows, cols, echo[band]) for rows, cols, echo in echoes]
         )

@@ -246,6 +246,15 @@ def test_one_acquisition_is_half_an_overlap(store: Store, second: int, datatake:
     assert count(store, Acquisition) == (1 if same else 2)
 
 
+def test_a_notice_that_contradicts_its_products_name_spoils_nothing(store: Store) -> None:
+    fields = scene_of(place(tiny.NAME)).model_dump(by_alias=True)
+    with store.transaction() as session:
+        wrong = ledger.accept(session, SceneAcquired.model_validate({**fields, "mode": "EW", "datatake": 1}))
+        ledger.fail(session, origin(), wrong, SceneUnsupported("EW"))
+    record(store, offset=1)
+    assert rows(store, "SELECT mode, datatake, state FROM acquisition") == [("IW", 0x56950, "done")]
+
+
 def test_twenty_at_once_make_one_acquisition(store: Store, store_url: str) -> None:
     def enter(index: int) -> None:
         own = Store(store_url)

@@ -13,6 +13,9 @@ from scipy import ndimage
 from shapely.geometry import Polygon
 
 from daemon.scene.names import ProductName
+from engine.runtime.image import CHIP_PX
+from engine.runtime.prior import Prior, anchor_positions
+from engine.runtime.text import Answer, AnswerObject, Request
 
 M_PER_DEG = 111_320.0
 START = datetime(2021, 1, 19, 17, 30, tzinfo=timezone.utc)
@@ -67,6 +70,12 @@ class FakeScene:
             np.array([0, 0, self.shape[0], self.shape[0]]), np.array([0, self.shape[1], self.shape[1], 0])
         )
         self.footprint = Polygon(np.stack([lon, lat], 1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
 
     def read(self, polarisation, window):
         self.reads += 1
@@ -172,3 +181,56 @@ def sea_scene(
         power = lumps * 10 ** (sea_db[cross] / 10) + shown * (10**-1.1 if cross else 1.0)
         sigma0[name] = image(power, nesz[name], rng)
     return FakeScene(sigma0=sigma0, nesz={name: nesz[name] for name in polarisations}, **more)
+
+
+class BrightEngine:
+    """Stands in for a predictor: names whatever is bright in a chip's first channel."""
+
+    def __init__(self, sensors=("Sentinel-1 IW",), outcome="complete", blind=False) -> None:
+        self.bundle = SimpleNamespace(
+            bundle_id="00aa11bb22cc33dd", manifest=SimpleNamespace(sensors=sensors, spacing_m=10.0)
+        )
+        self.backend = SimpleNamespace()
+        self.outcome, self.blind = outcome, blind
+        self.requests: list[Request] = []
+
+    def ask(self, requests, progress=None):
+        self.requests += requests
+        answers = []
+        for request in requests:
+            channel = request.chips[0][0].astype(int)
+            bright = channel > np.median(channel) + 65
+            closed = ndimage.binary_closing(np.pad(bright, 2), np.ones((3, 3)))[2:-2, 2:-2]
+            found = []
+            for rows, cols in ndimage.find_objects(ndimage.label(closed)[0]):
+                if (rows.stop - rows.start) * (cols.stop - cols.start) >= 6 and not self.blind:
+                    score = 0.5 + 0.49 * float(channel[rows, cols].mean() / 255)
+                    box = (float(cols.start), float(rows.start), float(cols.stop), float(rows.stop))
+                    found.append(AnswerObject(box, "ship", score))
+            answers.append(Answer("", tuple(found), self.outcome))
+            if progress:
+                progress(1)
+        return answers
+
+
+class FakePriors:
+    """An index of priors: known east of a longitude, or out of reach."""
+
+    version = "fake priors 1"
+
+    def __init__(self, west_deg: float = -180.0, reachable: bool = True) -> None:
+        self.west_deg, self.reachable, self.notes = west_deg, reachable, []
+
+    def prior(self, geometry, chip_origin_px, acquired):
+        if not self.reachable:
+            self.notes = ["prior absent: no answer"]
+            return Prior.absent()
+        positions = anchor_positions()
+        line, sample = (positions * CHIP_PX - 0.5 + chip_origin_px).T
+        known = geometry.lonlat(line, sample)[0] > self.west_deg
+        vectors = np.where(known[:, None], 0.125, 0.0).astype(np.float32) * np.ones((1, 64), np.float32)
+        return Prior(vectors, positions, known, acquired.year - 1 if known.any() else None)
+
+    def take_notes(self):
+        notes, self.notes = self.notes, []
+        return notes

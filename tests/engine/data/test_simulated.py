@@ -81,7 +81,7 @@ def test_split_on_disk(tmp_path: Path) -> None:
     chips = Chips([ships, []])
     chips.prior[1, :, 0] = 100
     chips.prior[1, 5, 0, 2] = -128  # one channel missing: the anchor is not valid
-    chips.context[1].land_cover = "trees"
+    chips.context[1].land_cover = "shrub_and_scrub"
     chips.land_fraction[1] = 0.4
     split = write_split(tmp_path, chips, "train", 252, first=7)
     detection, counting = split.stage2[:2]
@@ -93,7 +93,7 @@ def test_split_on_disk(tmp_path: Path) -> None:
     assert counting.answer == "1"
     assert [record.answer for record in split.stage2[2:]] == ["[]", "0"]
     assert split.stage1[0].aef == (None,)
-    assert "trees" in split.stage1[1].answer
+    assert "some land, shrub;" in split.stage1[1].answer
     assert len({record.site for record in split.stage1}) == 2
     (prior,) = load_priors(_at(split.stage1[1], tmp_path))
     assert prior.mask.sum() == 5
@@ -108,6 +108,13 @@ def test_cover_is_named_only_where_the_prior_knows_it(tmp_path: Path) -> None:
     chips.context[0].land_cover = "trees"
     chips.land_fraction[0] = 0.4
     assert "trees" not in write_split(tmp_path, chips, "train", 252).stage1[0].answer
+
+
+def test_every_cover_of_the_simulator_has_a_word() -> None:
+    from engine.data.simulated import _COVERS
+    from engine.simulate.landcover import CLASSES
+
+    assert tuple(_COVERS) == tuple(CLASSES)
 
 
 def test_bands_are_drawn_as_stated() -> None:

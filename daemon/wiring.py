@@ -1,0 +1,58 @@
+"""What looks at a product, opened from the settings: engine, prior, coastline."""
+
+from __future__ import annotations
+
+import logging
+
+from engine.runtime.land import Coastline
+from engine.runtime.predictor import Predictor
+
+from .agent import Process
+from .config import Settings
+from .domain import SceneResult, Versions
+from .errors import DaemonError
+from .pipeline import process, versions_of
+from .prior import PriorIndex
+
+log = logging.getLogger(__name__)
+
+
+def open_process(settings: Settings) -> tuple[Process, Versions]:
+    """Open the engine, the prior and the coastline once, for all scenes.
+
+    A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
+
+    Raises:
+        ArtifactError: the engine bundle does not fit.
+    """
+    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+    coastline = Coastline.load()
+    prior = _open_prior(settings.prior.index)
+
+    def look(uri: str) -> SceneResult:
+        return process(uri, predictor, prior, coastline, progress=_Stages())
+
+    return look, versions_of(coastline.version, predictor, prior)
+
+
+class _Stages:
+    """Logs where a scene stands: each stage as it begins, and each quarter of it."""
+
+    def __init__(self) -> None:
+        self._said = ("", 0)
+
+    def __call__(self, stage: str, done: float) -> None:
+        now = (stage, int(4 * done))
+        if now != self._said and now[1] < 4:
+            log.info("  %s %d%%", stage, 25 * now[1])
+            self._said = now
+
+
+def _open_prior(index: str | None) -> PriorIndex | None:
+    if index is None:
+        return None
+    try:
+        return PriorIndex.open(index)
+    except DaemonError as error:
+        log.warning("prior absent: %s", error)
+        return None

@@ -1,0 +1,128 @@
+"""TLM: the reference variant against a plain evaluation; ours is the identity where it must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import InputError
+from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation, gaussian_weights
+
+CHANNELS, GRID, ANCHORS = 6, (4, 5), 7
+
+
+def given(seed: int = 0, batch: int = 3):
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(batch, GRID[0] * GRID[1], CHANNELS, generator=generator)
+    vectors = torch.randn(batch, ANCHORS, PRIOR_DIM, generator=generator) * 0.2
+    positions = torch.rand(batch, ANCHORS, 2, generator=generator)
+    mask = torch.rand(batch, ANCHORS, generator=generator) < 0.6
+    return tokens, vectors, positions, mask
+
+
+def module(variant: str, seed: int = 1, **changes) -> TokenwiseModulation:
+    torch.manual_seed(seed)
+    made = TokenwiseModulation(TlmConfig(CHANNELS, 16, variant=variant, **changes)).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        made.mlp[2].weight.normal_(0, 0.3)
+        made.mlp[2].bias.normal_(0, 0.3)
+    return made
+
+
+def plain_reference(made: TokenwiseModulation, tokens, vectors, positions, mask, sigma: float) -> np.ndarray:
+    """The released computation in loops of doubles: Gaussian on the unmerged grid, then resized by two."""
+    weights = {name: value.detach().double().numpy() for name, value in made.mlp.state_dict().items()}
+    rows, cols = GRID
+    out = np.empty(tuple(tokens.shape))
+    for b in range(len(tokens)):
+        hidden = vectors[b].double().numpy() @ weights["0.weight"].T + weights["0.bias"]
+        values = hidden / (1 + np.exp(-hidden)) @ weights["2.weight"].T + weights["2.bias"]
+        field = np.zeros((2 * rows, 2 * cols, 2 * CHANNELS))
+        for y in range(2 * rows):
+            for x in range(2 * cols):
+                anchors = positions[b].double().numpy() * [2 * rows - 1, 2 * cols - 1]
+                w = np.exp(-((anchors - [y, x]) ** 2).sum(1) / (2 * sigma**2))
+                w = w / (w.sum() + 1e-6) * mask[b].numpy()
+                w = w / (w.sum() + 1e-6)
+                field[y, x] = w @ values
+        for y in range(rows):
+            for x in range(cols):
+                # Halving bilinearly without antialiasing is the mean of the four cells.
+                gamma, beta = np.split(field[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)), 2)
+                out[b, y * cols + x] = tokens[b, y * cols + x].double().numpy() * (1 + gamma) + beta
+    return out
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_reference_variant_is_the_released_computation(sigma: float) -> None:
+    made = module("reference", sigma=sigma)
+    tokens, vectors, positions, mask = given()
+    mask[0] = False
+    with torch.no_grad():
+        got = made.double()(tokens.double(), vectors.double(), positions, mask, GRID).numpy()
+    expected = plain_reference(made, tokens, vectors, positions, mask, sigma)
+    # Weights and fields are float32 in the module.
+    assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-6
+
+
+def test_ours_is_the_identity_before_training() -> None:
+    fresh = TokenwiseModulation(TlmConfig(CHANNELS, 16)).eval()
+    tokens, vectors, positions, mask = given()
+    with torch.no_grad():
+        assert torch.equal(fresh(tokens, vectors, positions, mask, GRID), tokens)
+
+
+def test_ours_is_the_identity_without_a_prior_whatever_the_vectors() -> None:
+    tokens, vectors, positions, mask = given()
+    with torch.no_grad():
+        out = module("fusar")(tokens, vectors, positions, torch.zeros_like(mask), GRID)
+    assert torch.equal(out, tokens)
+
+
+def test_ours_fades_as_anchors_go_missing_and_stays_local() -> None:
+    made = module("fusar")
+    tokens, vectors, _, _ = given(batch=1)
+    positions = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    vectors = vectors[:, :2]
+    both, first = torch.tensor([[True, True]]), torch.tensor([[True, False]])
+    with torch.no_grad():
+        moved_both = (made(tokens, vectors, positions, both, GRID) - tokens).abs()[0].sum(-1)
+        moved_first = (made(tokens, vectors, positions, first, GRID) - tokens).abs()[0].sum(-1)
+    assert moved_first[0] == pytest.approx(float(moved_both[0]), rel=1e-3)  # beside the anchor that is there
+    assert moved_first[-1] < 1e-2 * moved_both[-1]  # beside the one that is missing
+    assert moved_first[0] > 0.01
+
+
+def test_withheld_vectors_do_not_matter() -> None:
+    for variant in ("fusar", "reference"):
+        made = module(variant)
+        tokens, vectors, positions, mask = given()
+        changed = torch.where(mask.unsqueeze(-1), vectors, torch.full_like(vectors, 9.0))
+        with torch.no_grad():
+            torch.testing.assert_close(
+                made(tokens, vectors, positions, mask, GRID), made(tokens, changed, positions, mask, GRID)
+            )
+
+
+def test_priors_are_dropped_in_training_only() -> None:
+    made = module("fusar", prior_dropout=0.999999)
+    tokens, vectors, positions, mask = given()
+    mask[:] = True
+    with torch.no_grad():
+        assert torch.equal(made.train()(tokens, vectors, positions, mask, GRID), tokens)
+        assert not torch.equal(made.eval()(tokens, vectors, positions, mask, GRID), tokens)
+
+
+def test_weights_sum_to_one_and_peak_at_the_nearest_anchor() -> None:
+    positions = torch.tensor([[[0.0, 0.0], [1.0, 1.0]]])
+    weights = gaussian_weights(positions, GRID, 1.0)[0]
+    torch.testing.assert_close(weights.sum(-1)[0], torch.tensor(1.0), atol=1e-4, rtol=0)
+    assert weights[0].argmax() == 0
+    assert weights[-1].argmax() == 1
+
+
+def test_a_grid_that_does_not_fit_is_refused() -> None:
+    tokens, vectors, positions, mask = given()
+    with pytest.raises(InputError, match="expected 9"):
+        module("fusar")(tokens, vectors, positions, mask, (3, 3))
