@@ -1,12 +1,14 @@
 """Bake the world's coastline into `engine/runtime/data/coastline.bin`.
 
-    npm pack @geo-maps/earth-lands-50m
-    python tools/bake_coastline.py geo-maps-earth-lands-50m-0.6.0.tgz
+    pip download --no-deps roaring-landmask==0.11.0
+    npm pack @geo-maps/earth-lands-50m@0.6.0
+    python tools/bake_coastline.py roaring_landmask-*.whl geo-maps-earth-lands-50m-0.6.0.tgz
 
-The source is OpenStreetMap's land without its lakes and rivers (snapshot of 2017), simplified by
-Douglas-Peucker at 50 m. Here its rings are sorted by nesting, small inland water is left out, the rest is
-cut into tiles and rounded to a step. Needs numpy, shapely and rich. The same input gives the same bytes.
-The report compares what was baked with the source, or with a finer file of the same form (`--reference`).
+Both sources are OpenStreetMap. The wheel embeds its land polygons (`osm.wkb.xz`: 745,676 of them, vertices
+mostly 10 to 200 m apart), which are the coast; of the older and coarser npm package only inland waters are
+taken, and the islands in them. A file of land polygons in WKB (.wkb, .wkb.xz) does as well as the wheel.
+Everything is cut into tiles, simplified (Douglas-Peucker), and rounded to a step. Needs numpy, shapely and
+rich. The same input gives the same bytes. The report compares what was baked with the source.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import json
 import lzma
 import math
 import tarfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TILE_DEG = 5
 STEP_DEG = 1 / 2048  # 54 m: rounding moves a vertex by 27 m at most in each direction
 OVERLAP_DEG = 1 / 64
+XZ = b"\xfd7zXZ\0"
 BEYOND_180_DEG = 2 * STEP_DEG  # the source is cut at the antimeridian; this much overlap closes the cut
 SAMPLES = {
     "Oresund": (12.4, 55.4, 13.2, 56.1),
@@ -54,18 +59,47 @@ Points = np.ndarray
 Levelled = list[tuple[Points, int]]
 
 
-def read_rings(path: Path) -> tuple[list[Points], list[Points], str]:
-    """Return outer rings, holes (both open, [n, 2]) and the sha256 of a GeoJSON file or npm archive."""
-    if path.suffix == ".tgz":
-        with tarfile.open(path) as archive:
-            member = archive.extractfile("package/map.geo.json")
-            if member is None:
-                raise SystemExit(
-                    f"{path} holds no package/map.geo.json: give a @geo-maps/earth-lands archive"
-                )
-            text = member.read()
-    else:
-        text = path.read_bytes()
+def read_land(path: Path, min_island_km2: float) -> tuple[list[Points], list[Points], str]:
+    """Return outer rings, holes (both open, [n, 2]) and the sha256 of a multipolygon in WKB.
+
+    A wheel of roaring-landmask holds two, each xz: of GSHHG and, with more polygons, of OpenStreetMap.
+    """
+    data = path.read_bytes()
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            library = next(name for name in archive.namelist() if name.endswith((".so", ".pyd")))
+            streams = xz_streams(archive.read(library))
+            data = max(streams, key=lambda text: int.from_bytes(text[5:9], "little"))
+    elif path.suffix == ".xz":
+        data = lzma.decompress(data)
+    polygons = shapely.get_parts(shapely.from_wkb(data))
+    polygons = polygons[areas_km2(polygons) >= min_island_km2]
+    outers = [shapely.get_coordinates(ring)[:-1] for ring in shapely.get_exterior_ring(polygons)]
+    pierced = polygons[shapely.get_num_interior_rings(polygons) > 0]
+    holes = [shapely.get_coordinates(ring)[:-1] for polygon in pierced for ring in polygon.interiors]
+    return outers, holes, hashlib.sha256(data).hexdigest()
+
+
+def xz_streams(data: bytes) -> Iterator[bytes]:
+    """Yield what the xz streams in some bytes hold, where it is a multipolygon in little-endian WKB."""
+    start = data.find(XZ)
+    while start >= 0:
+        try:
+            head = lzma.LZMADecompressor().decompress(data[start : start + (1 << 16)], max_length=9)
+            if head[:5] == b"\x01\x06\0\0\0":
+                yield lzma.LZMADecompressor().decompress(data[start:])
+        except lzma.LZMAError:
+            pass
+        start = data.find(XZ, start + 1)
+
+
+def read_inland(path: Path) -> tuple[list[Points], list[Points], str]:
+    """Return outer rings, holes (both open, [n, 2]) and the sha256 of a @geo-maps/earth-lands archive."""
+    with tarfile.open(path) as archive:
+        member = archive.extractfile("package/map.geo.json")
+        if member is None:
+            raise SystemExit(f"{path} holds no package/map.geo.json: give a @geo-maps/earth-lands archive")
+        text = member.read()
     outers: list[Points] = []
     holes: list[Points] = []
     for geometry in json.loads(text)["geometries"]:
@@ -76,11 +110,19 @@ def read_rings(path: Path) -> tuple[list[Points], list[Points], str]:
     return outers, holes, hashlib.sha256(text).hexdigest()
 
 
-def area_km2(ring: Points) -> float:
-    """Return a ring's area on a sphere, near enough to choose lakes by size."""
-    x = ring[:, 0] * 111.32 * math.cos(math.radians(ring[:, 1].mean()))
-    y = ring[:, 1] * 110.95
-    return 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(np.roll(x, -1), y)))
+def polygons_of(rings: list[Points]) -> np.ndarray:
+    """Return shapely's polygons of rings."""
+    index = np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
+    found: np.ndarray = shapely.polygons(shapely.linearrings(np.concatenate(rings), indices=index))
+    return found
+
+
+def areas_km2(polygons: np.ndarray) -> np.ndarray:
+    """Return areas on a sphere, near enough to choose islands and lakes by size."""
+    bounds = shapely.bounds(polygons)
+    middle = np.radians((bounds[:, 1] + bounds[:, 3]) / 2)
+    found: np.ndarray = shapely.area(polygons) * 111.32 * 110.95 * np.cos(middle)
+    return found
 
 
 def assign_levels(outers: list[Points], holes: list[Points], min_water_km2: float) -> Levelled:
@@ -88,29 +130,25 @@ def assign_levels(outers: list[Points], holes: list[Points], min_water_km2: floa
 
     An island whose smallest surrounding water is left out is land in land, and is left out too.
     """
-    areas = np.array([area_km2(hole) for hole in holes])
-    shapes = np.array([shapely.Polygon(hole) for hole in holes])
+    shapes = polygons_of(holes)
+    areas = areas_km2(shapes)
     tree = shapely.STRtree(shapes)
-    inner = np.array([shapely.Point(ring.mean(axis=0)) for ring in outers])
-    first = np.array([shapely.Point(ring[0]) for ring in outers])
-    own = np.array([area_km2(ring) for ring in outers])
-    island, water = tree.query(first, predicate="within")
-    contains = own[island] < areas[water]
+    own = areas_km2(polygons_of(outers))
+    island, water = tree.query(shapely.points([ring[0] for ring in outers]), predicate="within")
     # the first vertex alone may touch its own lake's shore: ask for the middle as well
-    contains &= shapely.contains(shapely.envelope(shapes[water]), inner[island])
+    middle = shapely.points([ring.mean(axis=0) for ring in outers])
+    contains = (own[island] < areas[water]) & shapely.contains(
+        shapely.envelope(shapes[water]), middle[island]
+    )
     around: dict[int, list[int]] = {}
     for k, j in zip(island[contains], water[contains], strict=True):
         around.setdefault(int(k), []).append(int(j))
     parent = {k: min(lakes, key=lambda j: areas[j]) for k, lakes in around.items()}
     kept: Levelled = []
     lake_level: dict[int, int] = {}
-    # largest first: a lake in an island is met after the lake that the island lies in
-    for j in np.argsort(-areas):
-        if areas[j] < min_water_km2:
-            break
-        point = shapely.Point(holes[j][0])
-        outside = [i for i in tree.query(point, predicate="within") if areas[i] > areas[j]]
-        depth = sum(1 for i in outside if areas[i] >= min_water_km2)
+    for j in np.flatnonzero(areas >= min_water_km2):
+        outside = tree.query(shapely.Point(holes[j][0]), predicate="within")
+        depth = int((areas[outside] > max(areas[j], min_water_km2)).sum())
         lake_level[int(j)] = 2 + 2 * depth
         kept.append((holes[j], lake_level[int(j)]))
     for k, ring in enumerate(outers):
@@ -121,25 +159,47 @@ def assign_levels(outers: list[Points], holes: list[Points], min_water_km2: floa
     return kept
 
 
-def cut_in_tiles(ring: Points, axis: int, low: int, high: int) -> list[tuple[int, Points]]:
-    """Cut a ring into tiles low..high-1 along an axis by halving."""
+def cut_in_tiles(ring: Points, axis: int) -> list[tuple[int, Points]]:
+    """Cut a ring into the tiles along an axis that it meets."""
+    origin, count = ((-180.0, 360 // TILE_DEG), (-90.0, 180 // TILE_DEG))[axis]
+    low = int((ring[:, axis].min() - OVERLAP_DEG - origin) // TILE_DEG)
+    high = int((ring[:, axis].max() + OVERLAP_DEG - origin) // TILE_DEG)
+    return halve(ring, axis, max(low, 0), min(high, count - 1) + 1, origin)
+
+
+def halve(ring: Points, axis: int, low: int, high: int, origin: float) -> list[tuple[int, Points]]:
+    """Cut a ring into tiles low..high-1 along an axis, half by half."""
     if len(ring) < 3:
         return []
     if high - low == 1:
         return [(low, ring)]
-    origin = (-180.0, -90.0)[axis]
     middle = (low + high) // 2
     edge = origin + middle * TILE_DEG
     lower = clip_ring(ring, axis, edge + OVERLAP_DEG, upper=False)
     upper = clip_ring(ring, axis, edge - OVERLAP_DEG, upper=True)
-    return cut_in_tiles(lower, axis, low, middle) + cut_in_tiles(upper, axis, middle, high)
+    return halve(lower, axis, low, middle, origin) + halve(upper, axis, middle, high, origin)
+
+
+def simplify(rings: list[Points], tolerance_m: float) -> list[Points]:
+    """Return a tile's rings with fewer vertices, none of those left out further off than a tolerance.
+
+    Islets get a finer tolerance, so that they keep a shape.
+    """
+    middle = np.concatenate(rings)[:, 1].mean()
+    scale = np.array([111_320.0 * math.cos(math.radians(middle)), 110_950.0])
+    metric = shapely.get_exterior_ring(polygons_of([ring * scale for ring in rings]))
+    finest = np.minimum(tolerance_m, np.sqrt(shapely.area(shapely.polygons(metric))) / 4)
+    simple = shapely.simplify(metric, finest, preserve_topology=False)
+    vertices = [shapely.get_coordinates(ring)[:-1] / scale for ring in simple]
+    return [few if len(few) >= 3 else many for few, many in zip(vertices, rings, strict=True)]
 
 
 def quantise(ring: Points, column: int, row: int) -> np.ndarray | None:
     """Return a ring in whole steps of its tile without vertices that say nothing; None if nothing is left."""
     west, south = column * TILE_DEG - 180.0, row * TILE_DEG - 90.0
     step = np.array([STEP_DEG * lon_factor(south, TILE_DEG), STEP_DEG])
-    steps: np.ndarray = np.rint((ring - (west, south)) / step).astype(np.int64)
+    exact = (ring - (west, south)) / step
+    steps: np.ndarray = np.rint(exact).astype(np.int64)
     while True:
         before, after = np.roll(steps, 1, axis=0), np.roll(steps, -1, axis=0)
         straight = ((before == steps) & (steps == after)).any(axis=1)  # on a line along an axis
@@ -151,18 +211,23 @@ def quantise(ring: Points, column: int, row: int) -> np.ndarray | None:
     x, y = steps[:, 0], steps[:, 1]
     if len(steps) >= 3 and np.dot(x, np.roll(y, -1)) != np.dot(np.roll(x, -1), y):
         return steps
-    if area_km2(ring) < 1e-3:  # edges that cancel on a cut
+    if areas_km2(polygons_of([ring]))[0] < 1e-3:  # edges that cancel on a cut
         return None
-    # a mole or a reef thinner than a step: keep it, one step wide
-    exact = (ring - (west, south)) / step
+    # an islet or a mole thinner than a step: keep it, one step wide
     (left, low), (right, high) = np.floor(exact.min(axis=0)), np.ceil(exact.max(axis=0))
     box: np.ndarray = np.array([(left, low), (right, low), (right, high), (left, high)], np.int64)
     return box
 
 
+def along_snake(vertex: np.ndarray) -> tuple[int, int]:
+    """Order vertices by bands, to and fro, so that neighbours in the order are near."""
+    x, y = (int(steps) for steps in vertex)
+    return y // 256, x if y // 256 % 2 else -x
+
+
 def encode(rings: list[tuple[np.ndarray, int]]) -> bytes:
     """Return a tile's bytes (see engine/runtime/land.py)."""
-    rings = sorted(rings, key=lambda item: (item[1], int(item[0][0, 0]), int(item[0][0, 1])))
+    rings = sorted(rings, key=lambda item: (item[1], *along_snake(item[0][0])))
     points = np.concatenate([steps for steps, _ in rings])
     differences = zigzag(np.diff(points, axis=0, prepend=np.zeros((1, 2), np.int64)))
     head = [len(rings), *(level for _, level in rings), *(len(steps) for steps, _ in rings)]
@@ -170,59 +235,73 @@ def encode(rings: list[tuple[np.ndarray, int]]) -> bytes:
     return lzma.compress(pack_varints(values), lzma.FORMAT_RAW, filters=LZMA_FILTERS)
 
 
-def bake(path: Path, min_water_km2: float) -> tuple[bytes, list[Points]]:
-    """Return the file's bytes and the source's kept rings."""
-    with console.status("reading the source"):
-        outers, holes, digest = read_rings(path)
-    with console.status("nesting"):
-        kept = assign_levels(outers, holes, min_water_km2)
+def gather(arguments: argparse.Namespace) -> tuple[Levelled, str, str]:
+    """Return the rings to bake with their levels, and the sha256 of both sources."""
+    console.print("reading the land")
+    outers, holes, land_digest = read_land(arguments.land, arguments.min_island_km2)
+    kept = assign_levels(outers, holes, arguments.min_water_km2)
+    console.print(f"{len(kept)} rings of coast; reading inland waters")
+    outers, holes, inland_digest = read_inland(arguments.inland)
+    # what the coast takes for sea already (the Caspian) is not taken again
+    known = shapely.STRtree(polygons_of([ring for ring, level in kept if level == 2]))
+    middles = shapely.points([hole.mean(axis=0) for hole in holes])
+    again = set(known.query(middles, predicate="within")[0].tolist())
+    holes = [hole for k, hole in enumerate(holes) if k not in again]
+    inland = assign_levels(outers, holes, arguments.min_water_km2)
+    kept += [(ring, level) for ring, level in inland if level > 1]
+    console.print(f"{len(kept)} rings with inland waters and their islands")
+    return kept, land_digest, inland_digest
+
+
+def bake(kept: Levelled, tolerance_m: float, facts: dict[str, object]) -> bytes:
+    """Return the file's bytes."""
     columns, rows = 360 // TILE_DEG, 180 // TILE_DEG
-    tiles: dict[int, list[tuple[np.ndarray, int]]] = {}
+    tiles: dict[int, Levelled] = {}
     for ring, level in track(kept, "cutting", console=console):
         ring = ring.copy()
         ring[ring[:, 0] >= 179.9999, 0] = 180.0 + BEYOND_180_DEG
         ring[ring[:, 0] <= -179.9999, 0] = -180.0 - BEYOND_180_DEG
-        ring[ring[:, 1] <= -84.9999, 1] = -90.0  # the source ends where Mercator maps do
-        for column, strip in cut_in_tiles(ring, 0, 0, columns):
-            for row, piece in cut_in_tiles(strip, 1, 0, rows):
-                steps = quantise(piece, column, row)
-                if steps is not None:
-                    tiles.setdefault(row * columns + column, []).append((steps, level))
-    bodies = [
-        encode(tiles[tile]) if tile in tiles else b""
-        for tile in track(range(columns * rows), "packing", console=console)
-    ]
+        for column, strip in cut_in_tiles(ring, 0):
+            for row, piece in cut_in_tiles(strip, 1):
+                if len(piece) >= 3:
+                    tiles.setdefault(row * columns + column, []).append((piece, level))
+    bodies, pieces, vertices = [], 0, 0
+    for tile in track(range(columns * rows), "packing", console=console):
+        row, column = divmod(tile, columns)
+        here = tiles.get(tile, [])
+        simple = simplify([ring for ring, _ in here], tolerance_m) if here else []
+        rounded = [quantise(ring, column, row) for ring in simple]
+        rings = [(steps, level) for steps, (_, level) in zip(rounded, here, strict=True) if steps is not None]
+        bodies.append(encode(rings) if rings else b"")
+        pieces += len(rings)
+        vertices += sum(len(steps) for steps, _ in rings)
     header = {
         "format": FORMAT,
-        "name": "osm-earth-lands",
-        "date": "2017-11",
-        "tolerance_m": 50,
+        "name": "osm-land",
+        "tolerance_m": tolerance_m,
         "tile_deg": TILE_DEG,
         "step_deg": STEP_DEG,
         "overlap_deg": OVERLAP_DEG,
-        "min_inland_water_km2": min_water_km2,
-        "source": "npm @geo-maps/earth-lands-50m 0.6.0, package/map.geo.json",
-        "source_sha256": digest,
+        **facts,
         "attribution": "(c) OpenStreetMap contributors",
         "licence": "ODbL-1.0, https://opendatacommons.org/licenses/odbl/1-0/",
     }
     text = json.dumps(header, indent=1).encode()
     offsets = np.cumsum([0] + [len(body) for body in bodies]).astype("<u4")
     data = MAGIC + len(text).to_bytes(4, "little") + text + offsets.tobytes() + b"".join(bodies)
-    console.print(
-        f"{len(kept)} rings kept of {len(outers) + len(holes)}; {sum(map(len, tiles.values()))} pieces, "
-        f"{sum(len(s) for rings in tiles.values() for s, _ in rings)} vertices, {len(data) / 1e6:.2f} MB"
-    )
-    return data, [ring for ring, _ in kept]
+    console.print(f"{pieces} pieces, {vertices} vertices, {len(data) / 1e6:.2f} MB")
+    return data
 
 
 def compare(coastline: Coastline, rings: list[Points]) -> None:
     """Print how far the reference's shore lies from the baked shore, and back, in sample areas."""
+    extents = np.array([(*ring.min(axis=0), *ring.max(axis=0)) for ring in rings])
     for name, box in SAMPLES.items():
         west, south, east, north = box
         wide = (west - 0.2, south - 0.2, east + 0.2, north + 0.2)
         ours = segments([ring.points for ring in coastline.polygons(*wide)], wide)
-        theirs = segments(rings, wide)
+        near = ((extents[:, :2] <= wide[2:]) & (extents[:, 2:] >= wide[:2])).all(axis=1)
+        theirs = segments([rings[k] for k in np.flatnonzero(near)], wide)
         there = distances_m(theirs, ours, box)
         back = distances_m(ours, theirs, box, away_from_tiles=True)
         there_text, back_text = (
@@ -264,23 +343,33 @@ def distances_m(
 
 
 def main() -> None:
-    """Bake, report, write."""
+    """Bake, write, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("source", type=Path, help="@geo-maps/earth-lands archive (.tgz) or its map.geo.json")
+    parser.add_argument(
+        "land", type=Path, help="wheel of roaring-landmask, or land polygons as .wkb, .wkb.xz"
+    )
+    parser.add_argument("inland", type=Path, help="archive of @geo-maps/earth-lands: inland waters")
+    parser.add_argument("--date", default="2026-08", help="when the land polygons were published")
     parser.add_argument("--out", type=Path, default=ROOT / "engine/runtime/data/coastline.bin")
+    parser.add_argument("--tolerance-m", type=int, default=120, help="of the simplification")
+    parser.add_argument("--min-island-km2", type=float, default=0.01, help="smallest island to keep")
     parser.add_argument("--min-water-km2", type=float, default=20.0, help="smallest inland water to keep")
-    parser.add_argument("--reference", type=Path, help="a finer file of the same form to compare with")
     arguments = parser.parse_args()
-    data, kept = bake(arguments.source, arguments.min_water_km2)
+    kept, land_digest, inland_digest = gather(arguments)
+    facts = {
+        "date": arguments.date,
+        "min_island_km2": arguments.min_island_km2,
+        "min_inland_water_km2": arguments.min_water_km2,
+        "source": f"land: {arguments.land.name}; inland waters: {arguments.inland.name}",
+        "land_sha256": land_digest,
+        "inland_sha256": inland_digest,
+    }
+    data = bake(kept, arguments.tolerance_m, facts)
     coastline = Coastline(data)
-    if arguments.reference:
-        outers, holes, _ = read_rings(arguments.reference)
-        large = [hole for hole in holes if area_km2(hole) >= arguments.min_water_km2]
-        kept = outers + large
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(data)
     console.print(f"wrote {arguments.out} as {coastline.version}")
-    compare(coastline, kept)
+    compare(coastline, [ring for ring, _ in kept])
 
 
 if __name__ == "__main__":

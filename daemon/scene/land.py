@@ -91,9 +91,8 @@ class SceneLand:
         margin = np.array([_MARGIN_PX, _MARGIN_PX], float)
         rings, levels = [], []
         for ring, part in zip(found, np.split(image, np.cumsum(counts)[:-1]), strict=True):
-            visible = _clip_to_box(
-                part[np.isfinite(part).all(axis=1)], -margin, self._geometry.shape + margin
-            )
+            seen = part[np.isfinite(part).all(axis=1)]
+            visible = _clip_to_box(seen, -margin, self._geometry.shape + margin)
             if len(visible) >= 3:
                 rings.append(visible)
                 levels.append(ring.level)
@@ -138,6 +137,8 @@ def _densified(ring: Array) -> Array:
 
 
 def _clip_to_box(ring: Array, low: Array, high: Array) -> Array:
+    if (ring >= low).all() and (ring <= high).all():
+        return ring
     for axis in (0, 1):
         for bound, upper in ((low[axis], True), (high[axis], False)):
             if len(ring) == 0:

@@ -37,6 +37,7 @@ LAND = {
     "Greenland": (-40.0, 72.0),
     "Tristan da Cunha": (-12.28, -37.11),
     "Easter Island": (-109.35, -27.12),
+    "Mosken, Lofoten, 1.4 km2": (12.7565, 67.7479),
 }
 SEA = {
     "Palau, lagoon": (134.36, 7.25),
@@ -52,7 +53,7 @@ SEA = {
     "North Pole": (0.0, 89.9),
     "Southern Ocean": (0.0, -60.0),
     "Black Sea": (34.0, 43.0),
-    "Bosporus": (29.06, 41.1),
+    "Bosporus": (29.065, 41.1),
 }
 INLAND = {
     "Caspian Sea": (51.0, 42.0),
@@ -130,7 +131,7 @@ def test_open_sea_has_no_rings(coastline: Coastline) -> None:
 
 def test_the_version_names_source_tolerance_and_bytes(coastline: Coastline) -> None:
     name, tolerance, date, digest = coastline.version.split("/")
-    assert name == "osm-earth-lands" and int(tolerance.rstrip("m")) <= 250 and date == "2017-11"
+    assert name == "osm-land" and int(tolerance.rstrip("m")) <= 250 and date == "2026-08"
     assert len(digest) == 12
     assert "OpenStreetMap" in coastline.metadata["attribution"] and "ODbL" in coastline.metadata["licence"]
 
