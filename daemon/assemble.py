@@ -42,7 +42,7 @@ class Context:
     scene: Scene
     land: LandSource
     near_land_m: float  # detections this close to land are flagged
-    coast_m: float  # how far a coastline may be wrong
+    coast_m: float  # how far a coastline may be wrong: what is nearer to land is land's
     run: str  # key of the run
     candidates: Sequence[Candidate]
 
@@ -56,8 +56,8 @@ def detections_of(
     """Measure objects and make detections of those that the pixels bear out.
 
     Of objects that turn out to be the same pixels the highest score stays. An object is no detection, and is
-    counted instead, where neither a candidate nor an echo in its box supports the text, and where it may be
-    land: farther inland than a coastline errs, or that close to land without a candidate at sea.
+    counted instead, where neither a candidate nor an echo in its box supports the text, and where the echo
+    may be land's: nearer to it than a coastline errs, or near it without a candidate at sea.
 
     Args:
         context: the scene and what belongs to it.
@@ -78,7 +78,7 @@ def detections_of(
             none["objects_measured_twice"] += 1
         elif size.how == "box" and not indices:
             none["objects_without_echo"] += 1
-        elif _may_be_land(context, size, bool(indices)):
+        elif _is_lands(context, size, bool(indices)):
             none["objects_of_land"] += 1
         else:
             measured.append((item, indices, size))
@@ -135,9 +135,7 @@ def _flags(
 ) -> tuple[Flag, ...]:
     flags = []
     distance_m = _land_distance_m(context, size)
-    if distance_m == 0:
-        flags.append(Flag("on_land", {"land": context.land.version}))
-    elif distance_m is not None:
+    if distance_m is not None:
         flags.append(Flag("near_land", {"distance_m": round(distance_m)}))
     if size.invalid_px:
         flags.append(Flag("clipped", {"invalid_px": size.invalid_px}))
@@ -154,26 +152,20 @@ def _flags(
 
 def _land_distance_m(context: Context, size: Measure) -> float | None:
     """Distance to the nearest land pixel; 0 on land, None beyond near_land_m."""
-    return _distance_m(context, size, context.near_land_m, to_land=True)
-
-
-def _may_be_land(context: Context, size: Measure, candidate: bool) -> bool:
-    if candidate:
-        return _distance_m(context, size, context.coast_m, to_land=False) is None
-    return _distance_m(context, size, context.coast_m, to_land=True) is not None
-
-
-def _distance_m(context: Context, size: Measure, limit_m: float, *, to_land: bool) -> float | None:
-    """Distance to the nearest pixel of land, or of sea; None beyond the limit."""
     spacing_m = context.scene.spacing_m
-    reach = [int(np.ceil(limit_m / spacing)) for spacing in spacing_m]
+    reach = [int(np.ceil(context.near_land_m / spacing)) for spacing in spacing_m]
     line, sample = round(size.line_px), round(size.sample_px)
     window = Window(line - reach[0], sample - reach[1], 2 * reach[0] + 1, 2 * reach[1] + 1)
-    rows, cols = np.nonzero(context.land.mask(window) == to_land)
+    rows, cols = np.nonzero(context.land.mask(window))
     if not len(rows):
         return None
     nearest = float(np.hypot((rows - reach[0]) * spacing_m[0], (cols - reach[1]) * spacing_m[1]).min())
-    return nearest if nearest <= limit_m else None
+    return nearest if nearest <= context.near_land_m else None
+
+
+def _is_lands(context: Context, size: Measure, candidate: bool) -> bool:
+    distance_m = _land_distance_m(context, size)
+    return distance_m is not None and (distance_m <= context.coast_m or not candidate)
 
 
 def _nearest(context: Context, size: Measure) -> dict[str, float | int | str]:

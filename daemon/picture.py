@@ -96,7 +96,7 @@ def draw(result: SceneResult, scene: Scene, path: Path, land: LandSource | None 
     frame = _Frame(
         -0.0, -0.0, lines * factor, samples * factor, (*top_left, _MARGIN + width, _HEADER + height), *flips
     )
-    best = sorted(result.detections, key=lambda item: (_on_land(item), -item.score, -item.length_m, item.id))
+    best = sorted(result.detections, key=lambda item: (-item.score, -item.length_m, item.id))
     best = best[: (width + _GAP) // (_CLOSE_UP + _GAP)]
     strip = _CLOSE_UP + 110 if best else 0
     canvas = Image.new("RGB", (width + 2 * _MARGIN, _HEADER + height + strip + _MARGIN), _PAPER)
@@ -155,15 +155,14 @@ class _Pen:
             stroke_fill=(*_PAPER, 200),
         )
 
-    def mark(self, x: float, y: float, label: str, radius: float, faint: bool = False) -> None:
+    def mark(self, x: float, y: float, label: str, radius: float) -> None:
         """Draw the mark of a class: ring, square or triangle, on a dark edge."""
         turn = {"platform": (4, np.pi / 4), "turbine": (3, -np.pi / 2)}.get(label, (40, 0.0))
         angle = turn[1] + np.arange(turn[0] + 2) * 2 * np.pi / turn[0]
         reach = radius * (1.25 if turn[0] < 5 else 1.0)
         ring = list(zip(x + reach * np.cos(angle), y + reach * np.sin(angle), strict=True))
-        if not faint:
-            self.line(ring, (*_PAPER, 190), 4.2)
-        self.line(ring, (*_COLOURS.get(label, _INK), 110 if faint else 255), 1.2 if faint else 2.0)
+        self.line(ring, (*_PAPER, 190), 4.2)
+        self.line(ring, (*_COLOURS.get(label, _INK), 255), 2.0)
 
     def onto(self, canvas: Image.Image) -> Image.Image:
         """Lay the sheet over the picture."""
@@ -247,20 +246,16 @@ def _mark_all(pen: _Pen, frame: _Frame, result: SceneResult, spacing_m: float) -
         if candidate.state != "confirmed":
             x, y = frame.xy(candidate.line_px, candidate.sample_px)
             pen.disc(x, y, 2.6, (*(_REJECTED if candidate.state == "rejected" else _OPEN), 130))
-    ranked = sorted(result.detections, key=lambda item: (not _on_land(item), item.score))
+    ranked = sorted(result.detections, key=lambda item: item.score)
     for rank, item in enumerate(ranked):
         x, y = frame.xy(item.line_px, item.sample_px)
         radius = min(max(8.0, item.length_m / spacing_m / 2 * frame.scale + 6), _LARGEST_MARK)
-        pen.mark(x, y, item.label, radius, faint=_on_land(item))
-        if len(ranked) - rank <= _LABELLED and not _on_land(item):
+        pen.mark(x, y, item.label, radius)
+        if len(ranked) - rank <= _LABELLED:
             colour = (*_COLOURS.get(item.label, _INK), 255)
             right = x + radius + 46 < frame.box[2]
             at = (x + (radius + 5) * (1 if right else -1), y)
             pen.text(at, f"{item.score:.2f}".lstrip("0"), 13, colour, "lm" if right else "rm", halo=1.5)
-
-
-def _on_land(item: Detection) -> bool:
-    return item.flag("on_land") is not None
 
 
 def _scale_bar(pen: _Pen, frame: _Frame, scene: Scene) -> None:

@@ -49,16 +49,15 @@ class DetectSettings:
         scan: the prescreen.
         score_threshold: objects below it are no detections; their score stays with the candidate.
         max_chips: cells asked at most, those with the strongest candidates first.
-        near_land_m: detections this close to land are flagged.
-        coast_m: how far a coastline may be wrong: an object farther inland is no detection, and nor is one
-            that close to land without a candidate at sea.
+        near_land_m: detections this close to land are flagged; objects without a candidate at sea are none.
+        coast_m: how far a coastline may be wrong: an object nearer to land is no detection.
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
     score_threshold: float = 0.7
     max_chips: int = 3000
     near_land_m: float = 500.0
-    coast_m: float = 100.0
+    coast_m: float = 30.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -225,16 +225,16 @@ def test_text_without_an_echo_is_counted_and_no_detection(scene, sea, result):
     assert result.counts["objects_without_echo"] == 0
 
 
-@pytest.mark.parametrize(("coast_px", "kept"), [(412, True), (392, False)])
-def test_on_land_only_what_reaches_the_sea_is_a_detection(coast_px, kept):
-    """A ship at sea has the chip asked; another lies across the coast, or 20 pixels behind it."""
+@pytest.mark.parametrize(("coast_px", "kept"), [(418, True), (414, False), (392, False)])
+def test_what_is_nearer_to_land_than_a_coastline_errs_is_no_detection(coast_px, kept):
+    """A ship at sea has the chip asked; another lies 6 px before the coast, 2 px before it, or behind it."""
     scene = sea_scene((560, 560), [Target(300, 370, 90, 0, 48), Target(300, 412, 60, 0, 48)], seed=12)
     land = np.zeros(scene.shape, bool)
     land[:, coast_px:] = True
     result = process_scene(scene, FakeLand(land), BrightEngine(), None)
     behind = [d for d in result.detections if d.sample_px > 405]
     assert result.counts["objects_of_land"] == (0 if kept else 1)
-    assert len(behind) == (1 if kept else 0)
+    assert [d.flag("near_land") is not None for d in behind] == ([True] if kept else [])
 
 
 @pytest.mark.parametrize(
