@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon.domain import Candidate, Detection, Flag, detection_id
+from daemon.ghosts import ghost_flag
 from daemon.measure import RESOLUTION_M, Measure, measure
 from daemon.merge import Found
 from daemon.scene.product import Window
@@ -137,6 +138,8 @@ def _flags(
     distance_m = _land_distance_m(context, size)
     if distance_m is not None:
         flags.append(Flag("near_land", {"distance_m": round(distance_m)}))
+    if ghost := ghost_flag(context.scene, size):
+        flags.append(ghost)
     if size.invalid_px:
         flags.append(Flag("clipped", {"invalid_px": size.invalid_px}))
     if answer.outcome == "saturated":

@@ -32,13 +32,17 @@ PriorStatus = Literal["absent", "partial", "full"]
 
 # The names of flags. A flag marks a detection and never removes it.
 # near_land     land within settings.near_land_m; evidence: distance_m (at most; from the mask's grid)
+# azimuth_ghost stands where a much brighter target has its ghost; evidence: order, source_line_px,
+#               source_sample_px, source_db
 # clipped       the object touches the scene's edge or no data; evidence: invalid_px
 # saturated     the answer or the candidate list reached its limit: the count is a lower bound; evidence: what
 # no_candidate  found by the model alone, no prescreen candidate beside it; evidence: nearest_m
 # neighbour     its centre lies in the core of a neighbouring cell that was not asked; evidence: cell
 # box_only      nothing stood out in the pixels: position and extent are the box's; evidence: contrast_db
 # no_engine     written without an engine: a prescreen candidate as it is; evidence: contrast_db
-FlagName = Literal["near_land", "clipped", "saturated", "no_candidate", "neighbour", "box_only", "no_engine"]
+FlagName = Literal[
+    "near_land", "azimuth_ghost", "clipped", "saturated", "no_candidate", "neighbour", "box_only", "no_engine"
+]
 
 
 @dataclass(frozen=True, slots=True)

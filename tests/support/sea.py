@@ -56,6 +56,8 @@ class FakeScene:
     notes: tuple[str, ...] = ()
     reads: int = 0
 
+    annotation = None  # so no pulse repetition frequency
+
     def __post_init__(self) -> None:
         self.polarisations = tuple(self.sigma0)
         self.shape = next(iter(self.sigma0.values())).shape
