@@ -54,7 +54,7 @@ class DetectSettings:
     """
 
     scan: ScanSettings = field(default_factory=ScanSettings)
-    score_threshold: float = 0.7
+    score_threshold: float = 0.6
     max_chips: int = 3000
     near_land_m: float = 500.0
     coast_m: float = 30.0

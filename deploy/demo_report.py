@@ -64,16 +64,20 @@ def accuracy(console: Console, url: URL, scenes: Path) -> None:
 
     A detection and an object of the truth match where their centres are within 100 m, or within half the
     object's length where that is more; nearest pairs first, each used once. Ghosts (echoes of a ship in a
-    wrong place, as real radar shows them) are no objects: detections on them count as false, and apart.
+    wrong place, as real radar shows them) are no objects: a detection on one counts as false, unless it is
+    flagged as a ghost. Flagged detections are counted apart.
     """
     totals: Counter[tuple[str, int]] = Counter()
     found: Counter[tuple[str, int]] = Counter()
-    detected = right = right_class = on_ghosts = 0
+    detected = right = right_class = on_ghosts = flagged = flagged_right = 0
     for product in sorted(scenes.glob("*.SAFE")):
         truth = read_truth(product)
-        seen = read_detections(url, product.name.removesuffix(".SAFE"))
+        all_seen = read_detections(url, product.name.removesuffix(".SAFE"))
+        seen, suspects = [s for s in all_seen if not s.ghost], [s for s in all_seen if s.ghost]
         real, ghosts = [t for t in truth if not t.ghost], [t for t in truth if t.ghost]
         pairs = match(real, seen)
+        flagged += len(suspects)
+        flagged_right += len(match(ghosts, suspects))
         totals.update(kind_of(thing) for thing in real)
         found.update(kind_of(real[i]) for i, _ in pairs)
         detected += len(seen)
@@ -102,6 +106,8 @@ def accuracy(console: Console, url: URL, scenes: Path) -> None:
         if area
         else "nothing was looked at"
     )
+    if flagged:
+        console.print(f"{flagged} more are flagged as azimuth ghosts: {flagged_right} of them are.")
 
 
 def ratio(part: int, whole: int) -> str:
@@ -153,7 +159,8 @@ def read_truth(product: Path) -> list[Thing]:
 def read_detections(url: URL, product: str) -> list[Thing]:
     """Read the current detections of a product."""
     query = """
-        SELECT class, ST_X(position::geometry), ST_Y(position::geometry), length_m
+        SELECT class, ST_X(position::geometry), ST_Y(position::geometry), length_m,
+               jsonb_exists(flags, 'azimuth_ghost')
         FROM current_detections JOIN product ON product.id = product_id WHERE product.name = :product
     """
     return [Thing(*row) for row in _query(url, query, product=product)]

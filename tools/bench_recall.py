@@ -2,7 +2,8 @@
 
 Simulates scenes (kept in .demo/recall between calls), runs `fusar detect` on each with a low score threshold,
 and prints recall by length and false detections per 1,000 km2 of sea at several thresholds. Matching is the
-demo's: centres within 100 m, or within half the length where that is more. The last line is JSON.
+demo's: centres within 100 m, or within half the length where that is more. Detections that are flagged as
+azimuth ghosts count neither as found nor as false. The last line is JSON.
 
 Simulated data: nothing here is a claim about real scenes.
 """
@@ -67,6 +68,7 @@ def score(scenes: list[tuple[list[Thing], dict[str, Any]]], threshold: float) ->
             Thing(p["class"], *feature["geometry"]["coordinates"][:2], p["length_m"] or 0.0)
             for feature in collection["features"]
             if (p := feature["properties"])["score"] >= threshold
+            and not any(flag["name"] == "azimuth_ghost" for flag in p["flags"])
         ]
         real, ghosts = [t for t in truth if not t.ghost], [t for t in truth if t.ghost]
         pairs = match(real, seen)
