@@ -1,4 +1,4 @@
-"""Draw the golden chips of a bundle: simulated, with their priors. golden_chips.py OUT.npz [COUNT] [SEED]"""
+"""Draw the golden chips of a bundle, simulated, with their priors: golden_chips.py OUT.npz [COUNT] [SEED]."""
 
 from __future__ import annotations
 
