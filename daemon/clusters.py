@@ -70,21 +70,26 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> list[Cluster]:
 
 
 def _components(pixels: Pixels, gap_px: int) -> NDArray[np.int64]:
-    """Label connected pixels; each neighbour offset is one search in the sorted positions."""
+    """Label connected pixels; each neighbour offset is one search in the sorted positions.
+
+    Labels are merged offset by offset: all pairs of a coast at once would take gigabytes.
+    """
     n, width = len(pixels.line), int(pixels.sample.max()) + 2 * gap_px + 1
     key = pixels.line * width + pixels.sample
-    ends = []
+    label = np.arange(n, dtype=np.int32)
     for down in range(gap_px + 1):
         for across in range(-gap_px if down else 1, gap_px + 1):
             target = key + down * width + across
             found = np.minimum(np.searchsorted(key, target), n - 1)
             joined = (key[found] == target) & (pixels.on_land[found] == pixels.on_land)
             joined &= np.abs(pixels.sample[found] - pixels.sample) <= gap_px
-            ends.append(np.stack([np.flatnonzero(joined), found[joined]]))
-    first, second = np.concatenate(ends, 1)
-    graph = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(n, n))
-    labels: NDArray[np.int64] = connected_components(graph, directed=False)[1]
-    return labels
+            first, second = label[joined], label[found[joined]]
+            apart = first != second
+            ends = first[apart], second[apart]
+            count = int(label.max()) + 1
+            graph = coo_array((np.ones(len(ends[0]), np.int8), ends), shape=(count, count))
+            label = connected_components(graph, directed=False)[1][label]
+    return label.astype(np.int64)
 
 
 def _extremes(
