@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from engine.runtime.image import Cell
     from engine.runtime.text import Answer, Request
 
+LONGEST_M = 420.0  # no ship or platform afloat is longer: 400 m today
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -58,7 +60,8 @@ def detections_of(
 
     Of objects that turn out to be the same pixels the highest score stays. An object is no detection, and is
     counted instead, where neither a candidate nor an echo in its box supports the text, and where the echo
-    may be land's: nearer to it than a coastline errs, or near it without a candidate at sea.
+    may be land's: nearer to it than a coastline errs, or near it without a candidate at sea; and where it is
+    surely longer than anything afloat.
 
     Args:
         context: the scene and what belongs to it.
@@ -70,7 +73,12 @@ def detections_of(
         Detections by line and sample, and counts of the objects that are none, by reason.
     """
     measured: list[tuple[Found, Sequence[int], Measure]] = []
-    none = {"objects_measured_twice": 0, "objects_without_echo": 0, "objects_of_land": 0}
+    none = {
+        "objects_measured_twice": 0,
+        "objects_without_echo": 0,
+        "objects_of_land": 0,
+        "objects_too_long": 0,
+    }
     for done, (item, indices) in enumerate(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
@@ -81,6 +89,8 @@ def detections_of(
             none["objects_without_echo"] += 1
         elif _is_lands(context, size, bool(indices)):
             none["objects_of_land"] += 1
+        elif size.length_low_m > LONGEST_M:
+            none["objects_too_long"] += 1
         else:
             measured.append((item, indices, size))
         report(done / len(found))

@@ -3,8 +3,7 @@
 set -euo pipefail
 runs=$1 bundle=$2
 engine() { python -m engine.cli "$@"; }
-both() { accelerate launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no \
-    -m engine.cli "$@"; }
+both() { ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m engine.cli "$@"; }
 
 engine pretrain "$runs/first" --chips 20000 --seed 1 \
     --vision-samples 16000 --decoder-samples 32000 --joint-samples 24000

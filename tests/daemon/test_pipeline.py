@@ -218,6 +218,14 @@ class DreamingEngine(BrightEngine):
         ]
 
 
+def test_nothing_afloat_is_half_a_kilometre_long():
+    scene = sea_scene((560, 560), [Target(300, 300, 620, 30, 50), Target(120, 420, 330, 30, 50)], seed=13)
+    result = process_scene(scene, FakeLand(np.zeros(scene.shape, bool)), BrightEngine(), None)
+    assert all(d.length_low_m <= 420 for d in result.detections)
+    assert any(d.length_m > 250 for d in result.detections)
+    assert result.counts["objects_too_long"] >= 1
+
+
 def test_text_without_an_echo_is_counted_and_no_detection(scene, sea, result):
     dreamt = process_scene(scene, sea, DreamingEngine(), None)
     assert {d.id for d in dreamt.detections} == {d.id for d in result.detections}
