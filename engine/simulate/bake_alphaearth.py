@@ -16,21 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from engine.errors import InputError
+from engine.simulate.landcover import CLASSES
 
 CHANNELS = 64
 RANK = 8
-# Dynamic World's classes in the order of its labels 0 to 8
-CLASSES = (
-    "water",
-    "trees",
-    "grass",
-    "flooded_vegetation",
-    "crops",
-    "shrub_and_scrub",
-    "built",
-    "bare",
-    "snow_and_ice",
-)
 ATTRIBUTION = "AlphaEarth Foundations satellite embedding, Google / Google DeepMind, CC-BY-4.0"
 
 

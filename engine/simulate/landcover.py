@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 NODATA = -128
 WATER = 0
+# Dynamic World's classes in the order of its labels 0 to 8
 CLASSES = (
     "water",
     "trees",
