@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon.domain import Candidate, Detection, Flag, detection_id
-from daemon.ghosts import ghost_flag
+from daemon.flags.ghosts import ghost_flag
 from daemon.measure import RESOLUTION_M, Measure, measure
 from daemon.merge import Found
 from daemon.scene.product import Window

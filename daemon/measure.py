@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from daemon.clutter import smooth3
 from daemon.domain import Box
+from daemon.scan.background import smooth3
 from daemon.scene.product import Window
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """From a scene's pixels to prescreened candidates, tile by tile.
 
 Two passes. The first reads every tile once and keeps sums over cells of 8 x 8 px and their peaks; the
-background and the thresholds live on that coarse grid (``daemon.clutter``). The second reads again only
-around the cells whose peak exceeds their threshold, and takes the exceeding pixels. Pixels are joined
+background and the thresholds live on that coarse grid (``daemon.scan.background``). The second reads again
+only around the cells whose peak exceeds their threshold, and takes the exceeding pixels. Pixels are joined
 to candidates over the whole scene at once, so that no result depends on where tiles end.
 
 The prescreen is tuned for recall: the engine rejects false alarms afterwards.
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from daemon.clusters import Pixels, join
-from daemon.clutter import (
+from daemon.domain import Candidate, Clutter, Coverage
+from daemon.scan.background import (
     CELL_PX,
     Array,
     Background,
@@ -31,8 +31,8 @@ from daemon.clutter import (
     summarise,
     thresholds,
 )
-from daemon.coverage import coverage_of
-from daemon.domain import Candidate, Clutter, Coverage
+from daemon.scan.clusters import Pixels, join
+from daemon.scan.coverage import coverage_of
 from daemon.scene.product import Window
 from engine.errors import InputError
 from engine.runtime.image import cell_of

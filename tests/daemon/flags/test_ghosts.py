@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from daemon.ghosts import ghost_distance_px, ghost_flag
+from daemon.flags.ghosts import ghost_distance_px, ghost_flag
 from daemon.measure import Measure
 from daemon.scene.product import open_scene
 from tests.support.safe import build_safe, sea

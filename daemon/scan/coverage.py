@@ -12,8 +12,8 @@ from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, segmentiz
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry, BaseMultipartGeometry
 
-from daemon.clutter import CELL_PX, Array
 from daemon.domain import Clutter, Coverage
+from daemon.scan.background import CELL_PX, Array
 
 if TYPE_CHECKING:
     from daemon.scene.product import Scene

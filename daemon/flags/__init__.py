@@ -1,0 +1,1 @@
+"""Remarks on detections, each with its evidence: flags mark, they never remove."""
