@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from daemon.errors import SceneCorrupt, SceneUnsupported
-from daemon.scene.calibrate import Calibration, Lut, Noise, parse_calibration, parse_noise
+from daemon.scene.calibrate import Calibration, Lut, Noise, Positions, parse_calibration, parse_noise
 from daemon.scene.files import DEFAULT_SCHEMES, MANIFEST, PRODUCT_INFO, Files, find_files
 from daemon.scene.geometry import RangeDopplerGeometry, SceneGeometry
 from daemon.scene.names import ProductName
@@ -102,6 +102,19 @@ class Scene:
         intensity *= gain
         nesz = band.noise.power(lines, samples) * gain * valid
         return Radiometry(dn, intensity, nesz, intensity - nesz, valid)
+
+    def tables(self, polarisation: str, lines: Positions, samples: Positions) -> tuple[Float32, Float32]:
+        """Return 1 / A^2 and the noise power in DN^2 at increasing lines and samples, [h, w] or [1, w] each."""
+        band = self.bands[polarisation]
+        return band.calibration.gain(lines, samples), band.noise.power(lines, samples)
+
+    def read_lines(self, polarisation: str, first_line: int, out: NDArray[np.uint16]) -> None:
+        """Fill whole lines of digital numbers, [lines, samples], all within the scene; as `Raster.read_lines`."""
+        self.bands[polarisation].raster.read_lines(first_line, out)
+
+    def block_lines(self, polarisation: str) -> int:
+        """Return how many lines a block of the file holds."""
+        return self.bands[polarisation].raster.block_lines
 
     def close(self) -> None:
         """Let go of the files."""

@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from daemon.errors import SceneCorrupt, SourceUnavailable
+from daemon.scene.strips import strips_of
 
 _REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -62,6 +63,7 @@ class Raster:
             raise SceneCorrupt(f"{label}: got {count} bands of {dtype}, expected one of uint16")
         if size is not None:
             self._check_length(size)
+        self._strips = strips_of(gdal_name)
 
     def _check_length(self, size: int) -> None:
         """Compare the file's size with where the last block ends: a broken transfer cuts the tail."""
@@ -100,6 +102,26 @@ class Raster:
         points = self._dataset.gcps[0]
         # GDAL counts from the first pixel's corner
         return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
+
+    @property
+    def block_lines(self) -> int:
+        """Lines of a block of the file: reading them together decodes it once."""
+        return int(self._dataset.block_shapes[0][0])
+
+    def read_lines(self, first_line: int, out: NDArray[np.uint16]) -> None:
+        """Fill whole lines of digital numbers, [lines, samples], contiguous, all within the scene.
+
+        Raises:
+            SceneCorrupt: the file breaks off or does not decode.
+            SourceUnavailable: its host does not answer.
+        """
+        if self._strips is not None:
+            with self._translated():
+                self._strips.read_into(first_line, out)
+            return
+        part = RasterWindow(0, first_line, self.shape[1], len(out))
+        with self._lock, self._translated():
+            self._dataset.read(1, window=part, out=out)
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return digital numbers, [h, w]; 0 beyond the scene.
