@@ -71,9 +71,8 @@ class DetectSettings:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that changes a result: the size of the tiles does not."""
+        """Hash of everything that changes a result."""
         values = asdict(self)
-        values["scan"].pop("tile_px")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

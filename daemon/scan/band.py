@@ -19,7 +19,6 @@ from daemon.scan.border import BORDER_ROWS, NEAR_ROWS, unsound_cells
 from daemon.scan.kernels import CELL_PX, Float32, Int64, Uint8, exceeding, sum_cells
 
 if TYPE_CHECKING:
-    from daemon.scan.thresholds import Factors
     from daemon.scene.product import Scene
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
@@ -37,6 +36,8 @@ class BandSettings:
     trim_sigmas: float
     border_px: int
     most_cells: int  # exceeding cells that are kept, the strongest
+    factors: Float32  # threshold over the mean intensity, at spreads 0, step, 2 step, ...
+    step: float
 
 
 @dataclass(slots=True)
@@ -84,7 +85,6 @@ class BandScanner:
         polarisation: which.
         land: SEA, SHORE or LAND, [rows, cols] of the whole scene.
         quiet: 1 for cells away from land, which may speak for the sea, [rows, cols].
-        factors: thresholds over the mean by spread.
         settings: sizes.
         rows: first row that is wanted, and the row after the last.
     """
@@ -95,12 +95,11 @@ class BandScanner:
         polarisation: str,
         land: Uint8,
         quiet: Uint8,
-        factors: Factors,
         settings: BandSettings,
         rows: tuple[int, int],
     ) -> None:
         self._scene, self._polarisation, self._settings = scene, polarisation, settings
-        self._land, self._quiet, self._factors = land, quiet, factors
+        self._land, self._quiet = land, quiet
         self._rows, self._cols = land.shape
         self._first, self._stop = rows
         # Rows beside the wanted ones, so that it does not matter where a part begins.
@@ -108,8 +107,8 @@ class BandScanner:
         self._begin = max(self._first - beside, 0)
         self._end = min(self._stop + beside, self._rows)
         self._chunk = max(_CHUNK_LINES, -(-scene.block_lines(polarisation) // CELL_PX) * CELL_PX)
-        circle = 2 * settings.radius + beside + 2 * (self._chunk // CELL_PX) + 2
-        circle = -(-circle // (self._chunk // CELL_PX)) * (self._chunk // CELL_PX)
+        chunk = self._chunk // CELL_PX
+        circle = -(-(beside + settings.radius + chunk + 2) // chunk) * chunk
         grid = (circle, self._cols)
         self._lines = np.empty((circle * CELL_PX, scene.shape[1]), np.uint16)
         self._sums = np.zeros((5, *grid), np.float32)
@@ -165,9 +164,7 @@ class BandScanner:
         rows = np.arange(first, stop)
         at = rows % len(self._sound)
         lines = np.minimum(rows * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[0] - 1)
-        samples = np.minimum(
-            np.arange(self._cols) * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[1] - 1
-        )
+        samples = np.minimum(np.arange(self._cols) * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[1] - 1)
         gain, noise = self._scene.tables(self._polarisation, lines, samples)
         self._gain[at], self._noise[at], self._nesz[at] = gain, noise, gain * noise
         sum_cells(self._lines, first, stop, self._scene.shape[0], self._noise, self._sums)
@@ -216,7 +213,7 @@ class BandScanner:
         rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius)
         sea = np.empty((3, stop - first, self._cols), np.float32)
         cells.limit_cells(
-            first, stop, rings, settings.least, self._factors.values, self._factors.step, self._gain, self._nesz, sea
+            first, stop, rings, settings.least, settings.factors, settings.step, self._gain, self._nesz, sea
         )  # fmt: skip
         at = np.arange(first, stop) % len(self._sound)
         sound = self._sound[at]
@@ -302,7 +299,10 @@ def joined(parts: list[Exceeding]) -> Exceeding:
         cell=np.concatenate([np.zeros((0, 2), np.int64), *(part.cell for part in parts)]),
         excess=np.concatenate([empty, *(part.excess for part in parts)]),
         owner=np.concatenate(
-            [empty.astype(np.int32), *(part.owner + np.int32(k) for part, k in zip(parts, shift, strict=False))]
+            [
+                empty.astype(np.int32),
+                *(part.owner + np.int32(k) for part, k in zip(parts, shift, strict=False)),
+            ]
         ),
         line=np.concatenate([empty.astype(np.int32), *(part.line for part in parts)]),
         sample=np.concatenate([empty.astype(np.int32), *(part.sample for part in parts)]),

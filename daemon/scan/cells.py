@@ -17,9 +17,7 @@ _BRIGHTEST = 64.0  # intensities are cut here, far above any sea: sums over a wi
 UNKNOWN = -1.0  # spread where the ring holds too little sea
 
 
-def ring_sums(
-    values: Int64, first: int, stop: int, rows: tuple[int, int], guard: int, radius: int
-) -> Int64:
+def ring_sums(values: Int64, first: int, stop: int, rows: tuple[int, int], guard: int, radius: int) -> Int64:
     """Sum the square ring around each cell.
 
     Plainly: the sum over the cells at most ``radius`` away in row and column, less that over those at most
@@ -97,9 +95,7 @@ def _box(columns, reach, out, sign):  # type: ignore[no-untyped-def]
             out[col] -= upto[col + 2 * reach + 1] - upto[col]
 
 
-def weigh_cells(
-    first: int, stop: int, sums: Float32, gain: Float32, sea: Uint8, fields: Int64
-) -> None:
+def weigh_cells(first: int, stop: int, sums: Float32, gain: Float32, sea: Uint8, fields: Int64) -> None:
     """Enter what brightness is judged by: fields[0] = 1, [1] = level, [2] = level^2, and 0 beside the sea.
 
     The level is the logarithm of the cell's peak intensity, max(s) gain / 9, in units of 1 / LEVEL_UNIT.

@@ -192,3 +192,68 @@ def _exceeding(lines, total_lines, cells, limits, found, sums):  # type: ignore[
                     sums[count] = s
                     count += 1
     return count
+
+
+def link(line: Int64, sample: Int64, kind: NDArray[np.bool_], gap_px: int) -> Int64:
+    """Label pixels of one kind that are joined by steps of at most ``gap_px`` in line and in sample.
+
+    Plainly: the connected components of the graph of such steps.
+
+    Args:
+        line: sorted, [n].
+        sample: sorted within a line, [n].
+        kind: pixels of different kinds never join, [n].
+        gap_px: longest step.
+
+    Returns:
+        Index of a pixel that stands for the whole, [n].
+    """
+    after = np.searchsorted(line, line, "right")
+    return np.asarray(_link(line, sample, kind, after, gap_px))
+
+
+@compiled
+def _link(line, sample, kind, after, gap_px):  # type: ignore[no-untyped-def]
+    n = line.size
+    parent = np.arange(n)
+    for i in range(n):
+        start = after[i]
+        j = i + 1
+        while j < start and sample[j] - sample[i] <= gap_px:
+            if kind[j] == kind[i]:
+                _unite(parent, i, j)
+            j += 1
+        while start < n and line[start] - line[i] <= gap_px:
+            stop = after[start]
+            low, high = start, stop
+            while low < high:  # the first pixel of that line within reach
+                middle = (low + high) // 2
+                if sample[middle] < sample[i] - gap_px:
+                    low = middle + 1
+                else:
+                    high = middle
+            while low < stop and sample[low] <= sample[i] + gap_px:
+                if kind[low] == kind[i]:
+                    _unite(parent, i, low)
+                low += 1
+            start = stop
+    for i in range(n):
+        parent[i] = _root(parent, i)
+    return parent
+
+
+@compiled
+def _root(parent, i):  # type: ignore[no-untyped-def]
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def _unite(parent, i, j):  # type: ignore[no-untyped-def]
+    a, b = _root(parent, i), _root(parent, j)
+    if a < b:
+        parent[b] = a
+    elif b < a:
+        parent[a] = b

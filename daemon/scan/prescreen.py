@@ -1,38 +1,31 @@
-"""From a scene's pixels to prescreened candidates, tile by tile.
+"""From a scene's pixels to prescreened candidates and to the area that was looked at.
 
-Two passes. The first reads every tile once and keeps sums over cells of 8 x 8 px and their peaks; the
-background and the thresholds live on that coarse grid (``daemon.scan.background``). The second reads again
-only around the cells whose peak exceeds their threshold, and takes the exceeding pixels. Pixels are joined
-to candidates over the whole scene at once, so that no result depends on where tiles end.
+Every polarisation is scanned by itself (`daemon.scan.band`), in as many parts as there are threads; then
+pixels above their threshold in any of them are joined to candidates over the whole scene at once. Neither
+the parts nor the size of what is read at a time changes the result.
 
 The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from daemon.domain import Candidate, Clutter, Coverage
-from daemon.scan.background import (
-    CELL_PX,
-    Array,
-    Background,
-    CellSums,
-    ClutterModel,
-    cell_sum,
-    measure_background,
-    smooth3,
-    summarise,
-    thresholds,
-)
-from daemon.scan.clusters import Pixels, join
+from daemon.scan import band, thresholds
+from daemon.scan.band import LAND, SEA, SHORE, BandScan, BandScanner, BandSettings, Exceeding
+from daemon.scan.clusters import Cluster, Pixels, join
 from daemon.scan.coverage import coverage_of
+from daemon.scan.kernels import CELL_PX, Float32, Uint8
+from daemon.scan.thresholds import ClutterModel
 from daemon.scene.product import Window
 from engine.errors import InputError
 from engine.runtime.image import cell_of
@@ -41,12 +34,14 @@ if TYPE_CHECKING:
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
 
-_HOLE_PX = 5  # zeros in a smaller patch are dark water, not missing data
-_PATCH_CELLS = 16  # side of what the second pass reads at once
-_MAX_CELLS = 40_000  # exceeding cells that the second pass takes: bounds its memory
+_PATCH_CELLS = 32  # side of what is drawn or read again at once
+_MAX_CELLS = 40_000  # exceeding cells of a polarisation that are kept: bounds memory
+_LEAST_ROWS = 64  # of a part: what lies beside it is scanned twice
+_RING_SHARE = 0.05  # share of the ring that must be sea, else it says too little
+_TRIM_SIGMAS = 3.0
 
 Progress = Callable[[float], None]
-_T = TypeVar("_T", bound=np.generic)
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +49,17 @@ class ScanSettings:
     """How the sea is searched.
 
     Attributes:
-        tile_px: side of what is read at once, a multiple of 8; changes memory, never the result.
-        guard_m: half side of the square around a pixel that is kept out of its background.
+        guard_m: half side of the square around a cell that is kept out of its background.
         background_m: half side of the square whose rest is the background.
-        false_alarm_rate: probability that a pixel of sea exceeds its threshold.
-        clutter_model: distribution of the smoothed intensity.
-        border_px: valid pixels taken off beside missing data, where border noise lies.
-        land_margin_m: sea this close to land is searched but kept out of the background; land this close
-            to the sea is searched too, and what is found there is counted.
+        false_alarm_rate: probability that a pixel of sea exceeds a threshold, in any polarisation.
+        clutter_model: distribution of the sea's texture.
+        border_px: pixels taken off beside missing data, where border noise lies; to whole cells of 8 px.
+        land_margin_m: sea this close to land is searched but kept out of the background.
         gap_px: exceeding pixels at most this far apart, in line and in sample, are one candidate.
         max_extent_m: larger candidates are cut along the lattice, so that each part gets its chip.
         max_candidates: beyond it the strongest are kept and the rest counted.
     """
 
-    tile_px: int = 1024
     guard_m: float = 500.0
     background_m: float = 1250.0
     false_alarm_rate: float = 2e-6
@@ -80,8 +72,6 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.tile_px < CELL_PX or self.tile_px % CELL_PX:
-            raise InputError(f"got tile_px {self.tile_px}, expected a positive multiple of {CELL_PX}")
         if not 0 < self.false_alarm_rate < 0.5:
             raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one in (0, 0.5)")
         if not 0 < self.guard_m < self.background_m:
@@ -102,32 +92,12 @@ class ScanResult:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A window of the scene, masks and smoothed pixels; arrays [lines, samples] of the window."""
-
-    valid: NDArray[np.bool_]  # border taken off
-    land: NDArray[np.bool_]
-    searched: NDArray[np.bool_]  # valid, and not deep in the land
-    background: NDArray[np.bool_]  # valid, and away from land
-    sigma0: dict[str, NDArray[np.float32]]
-    nesz: dict[str, NDArray[np.float32]]
-    smooth: dict[str, NDArray[np.float32]]
-
-
-@dataclass(slots=True)
-class _Grid:
-    """What the first pass keeps of a scene."""
-
-    shape: tuple[int, int]
-    sums: dict[str, CellSums]
-    sea: Array  # valid sea pixels of each cell
-    valid: int = 0
-    land: int = 0
-
-
 def scan(
-    scene: Scene, land: LandSource, settings: ScanSettings | None = None, progress: Progress | None = None
+    scene: Scene,
+    land: LandSource,
+    settings: ScanSettings | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> ScanResult:
     """Search a scene for whatever stands out of the sea.
 
@@ -136,6 +106,7 @@ def scan(
         land: which pixels are land.
         settings: how to search; the defaults when None.
         progress: called with the fraction done.
+        threads: how many to use; one for each core when None. Changes nothing but time and memory.
 
     Returns:
         Candidates with positions, the area that was looked at, counts.
@@ -145,208 +116,265 @@ def scan(
     """
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
-    grid = _sum_cells(scene, land, settings, lambda done: report(0.7 * done))
-    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
-    seas: dict[str, Background] = {}
-    limits: dict[str, Array] = {}
-    excess = np.zeros(grid.shape)
-    for polarisation, sums in grid.sums.items():
-        sea = measure_background(sums, settings.guard_m, settings.background_m, cell_m)
-        limit = thresholds(sea, sums.searched_noise, settings.false_alarm_rate, settings.clutter_model)
-        seas[polarisation], limits[polarisation] = sea, limit
-        level = np.maximum(sea.mean + sums.searched_noise, 1e-12)
-        over = sums.searched_peak > limit
-        excess = np.maximum(excess, np.where(over, (sums.searched_peak - limit) / level, 0))
-    notes = []
-    chosen = excess > 0
-    saturated = int(chosen.sum()) > _MAX_CELLS
-    if saturated:
-        notes.append(
-            f"{int(chosen.sum())} cells exceed their threshold; the strongest {_MAX_CELLS} were taken"
-        )
-        chosen &= excess > np.partition(excess.ravel(), -_MAX_CELLS - 1)[-_MAX_CELLS - 1]
-    pixels = _exceeding(scene, land, settings, chosen, limits, seas, lambda done: report(0.7 + 0.3 * done))
+    sizes = _sizes(scene, settings)
+    shore = land.cells()
+    scans = _scan_bands(scene, shore, sizes, settings, threads or os.cpu_count() or 1, report)
+    sound = np.logical_and.reduce([found.sound for found in scans.values()]).view(np.uint8)
+    found = {name: _in_sound(_merged(scene, name, part, sizes), sound) for name, part in scans.items()}
+    pixels = _pixels(scene, land, shore, list(found.values()))
     candidates, counts = _candidates(scene, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
-    saturated |= counts["candidates_over_limit"] > 0
-    clutter = tuple(_clutter(name, grid, seas[name], limits[name]) for name in grid.sums)
-    if grid.valid and not any(np.isfinite(sea.mean).any() for sea in seas.values()):
+    saturated = counts["candidates_over_limit"] > 0
+    notes = []
+    for name, part in scans.items():
+        if part.cells_over > sizes.most_cells:
+            saturated = True
+            notes.append(
+                f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} were taken"
+            )
+    clutter = tuple(_clutter(name, part) for name, part in scans.items())
+    sea = sound & (shore != LAND)
+    if sound.any() and not any(np.isfinite(sea.mean_db) for sea in clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
-    coverage = coverage_of(scene, grid.sea, grid.valid, grid.land, clutter)
+    lines, samples = (_extent(size) for size in scene.shape)
+    valid = int(lines @ sound @ samples)
+    water = np.where(shore == SHORE, 0.5, 1.0).astype(np.float32) * sea
+    coverage = coverage_of(
+        scene, water * np.outer(lines, samples), valid, valid - int(lines @ water @ samples), clutter
+    )
     report(1.0)
     return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
 
 
-def _sum_cells(scene: Scene, land: LandSource, settings: ScanSettings, report: Progress) -> _Grid:
-    shape = (-(-scene.shape[0] // CELL_PX), -(-scene.shape[1] // CELL_PX))
-    grid = _Grid(shape, {name: CellSums.empty(shape) for name in scene.polarisations}, np.zeros(shape))
-    tiles = list(_tiles(shape, settings.tile_px // CELL_PX))
-    for done, where in enumerate(tiles, 1):
-        view = _view(scene, land, where, settings)
-        for name, sums in grid.sums.items():
-            part = (view.sigma0[name], view.nesz[name], view.valid, view.searched, view.background)
-            sums.put(where, summarise(*part, view.smooth[name]))
-        grid.sea[where] = cell_sum(view.valid & ~view.land)
-        grid.valid += int(view.valid.sum())
-        grid.land += int((view.valid & view.land).sum())
-        report(done / len(tiles))
-    return grid
+def _extent(size: int) -> NDArray[np.int64]:
+    """Return how many lines or samples each cell holds: the last one may be cut."""
+    return np.minimum(CELL_PX, size - np.arange(0, size, CELL_PX))
 
 
-def _tiles(shape: tuple[int, int], side: int) -> Iterator[tuple[slice, slice]]:
-    for row in range(0, shape[0], side):
-        for col in range(0, shape[1], side):
-            yield slice(row, min(row + side, shape[0])), slice(col, min(col + side, shape[1]))
-
-
-def _view(scene: Scene, land: LandSource, where: tuple[slice, slice], settings: ScanSettings) -> _View:
-    """Read the window of some cells with the halo that its masks and its smoothing need."""
-    margin_px = int(np.ceil(settings.land_margin_m / min(scene.spacing_m)))
-    halo = max(settings.border_px + 2 * _HOLE_PX, margin_px) + 1
-    rows, cols = where
-    window = Window(
-        line=rows.start * CELL_PX - halo,
-        sample=cols.start * CELL_PX - halo,
-        lines=(rows.stop - rows.start) * CELL_PX + 2 * halo,
-        samples=(cols.stop - cols.start) * CELL_PX + 2 * halo,
-    )
-    read = {name: scene.read(name, window) for name in scene.polarisations}
-    present = np.logical_and.reduce([pixels.valid for pixels in read.values()])
-    sound = present & ~_beside_missing(present, window, scene.shape[0], settings.border_px)
-    is_land = np.asarray(land.mask(window), bool)
-    if is_land.any():
-        size = 2 * margin_px + 1
-        near_land = ndimage.maximum_filter(is_land.view(np.uint8), size).view(bool)
-        deep_land = ndimage.minimum_filter(is_land.view(np.uint8), size).view(bool)
-    else:
-        near_land = deep_land = is_land
-    core = (slice(halo, -halo), slice(halo, -halo))
-    ring = (slice(halo - 1, 1 - halo), slice(halo - 1, 1 - halo))
-    return _View(
-        valid=sound[core],
-        land=is_land[core],
-        searched=(sound & ~deep_land)[core],
-        background=(sound & ~near_land)[core],
-        sigma0={name: pixels.sigma0[core] for name, pixels in read.items()},
-        nesz={name: pixels.nesz[core] for name, pixels in read.items()},
-        smooth={name: smooth3(pixels.sigma0[ring], sound[ring]) for name, pixels in read.items()},
+def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
+    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
+    guard = max(int(round(settings.guard_m / cell_m)), 1)
+    radius = max(int(round(settings.background_m / cell_m)), guard + 1)
+    rate = settings.false_alarm_rate / len(scene.polarisations)
+    looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
+    return BandSettings(
+        guard=guard,
+        radius=radius,
+        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
+        trim_sigmas=_TRIM_SIGMAS,
+        border_px=settings.border_px,
+        most_cells=_MAX_CELLS,
+        factors=thresholds.factor_table(rate, settings.clutter_model, looks).astype(np.float32),
+        step=float(thresholds.SPREADS[1]),
     )
 
 
-def _beside_missing(
-    valid: NDArray[np.bool_], window: Window, lines: int, border_px: int
-) -> NDArray[np.bool_]:
-    """Mark what lies within the border of missing data.
-
-    A product's first and last line are a cut between slices, not a border: there the data goes on.
-    """
-    inside = np.clip(np.arange(window.line, window.line + window.lines), 0, lines - 1) - window.line
-    missing = ~valid[np.clip(inside, 0, window.lines - 1)]
-    if not missing.any():
-        return missing
-    solid = ndimage.minimum_filter(missing.view(np.uint8), _HOLE_PX)
-    beside: NDArray[np.bool_] = ndimage.maximum_filter(solid, _HOLE_PX + 2 * border_px).view(bool)
-    return beside
-
-
-def _exceeding(
+def _scan_bands(
     scene: Scene,
-    land: LandSource,
+    shore: Uint8,
+    sizes: BandSettings,
     settings: ScanSettings,
-    chosen: NDArray[np.bool_],
-    limits: dict[str, Array],
-    seas: dict[str, Background],
+    threads: int,
     report: Progress,
-) -> Pixels:
-    """Read again around the chosen cells and take the pixels that exceed."""
-    parts: list[Pixels] = []
-    patches = [where for where in _tiles(chosen.shape, _PATCH_CELLS) if chosen[where].any()]
-    for done, where in enumerate(patches, 1):
-        where = _bounds(chosen, where)
-        view = _view(scene, land, where, settings)
-        wanted = view.searched & _spread(chosen[where])
-        over, contrast = [], []
-        for name in scene.polarisations:
-            smooth, noise = view.smooth[name], view.nesz[name]
-            over.append(wanted & (smooth > _spread(limits[name][where])))
-            level = np.maximum(_spread(seas[name].mean[where]) + noise, 1e-6)
-            contrast.append(np.nan_to_num((smooth + noise) / level))
-        line, sample = np.nonzero(np.logical_or.reduce(over))
-        parts.append(
-            Pixels(
-                line=line + where[0].start * CELL_PX,
-                sample=sample + where[1].start * CELL_PX,
-                on_land=view.land[line, sample],
-                over=np.stack([band[line, sample] for band in over], 1),
-                contrast=np.stack([band[line, sample] for band in contrast], 1),
-                smooth=np.stack([view.smooth[name][line, sample] for name in scene.polarisations], 1),
-            )
+) -> dict[str, BandScan]:
+    """Scan all polarisations, each in parts of whole rows of cells."""
+    rows = len(shore)
+    margin = int(np.ceil(settings.land_margin_m / (CELL_PX * min(scene.spacing_m))))
+    quiet = (~_within(shore != SEA, margin)).view(np.uint8)
+    count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
+    cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
+    parts = list(zip(cuts[:-1], cuts[1:], strict=True))
+    lock, done = Lock(), 0
+
+    def count_rows(more: int) -> None:
+        nonlocal done
+        with lock:
+            done += more
+            report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
+
+    def run(name: str, part: tuple[int, int]) -> BandScan:
+        return BandScanner(scene, name, shore, quiet, sizes, part).run(count_rows)
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
+        return {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
+
+
+def _within(cells: Bools, reach: int) -> Bools:
+    """Return where a cell of some kind lies at most so far away, in row and in column."""
+    if not cells.any():
+        return cells
+    for axis in (0, 1):
+        grown = cells.copy()
+        for step in range(1, reach + 1):
+            low, high = [slice(None)] * 2, [slice(None)] * 2
+            low[axis], high[axis] = slice(step, None), slice(None, -step)
+            grown[tuple(low)] |= cells[tuple(high)]
+            grown[tuple(high)] |= cells[tuple(low)]
+        cells = grown
+    return cells
+
+
+def _stacked(parts: Sequence[BandScan]) -> BandScan:
+    return BandScan(
+        first_row=0,
+        sound=np.concatenate([part.sound for part in parts]),
+        found=[found for part in parts for found in part.found],
+        unjudged=[cells for part in parts for cells in part.unjudged],
+        negative=sum(part.negative for part in parts),
+        counted=sum(part.counted for part in parts),
+        sampled=np.concatenate([part.sampled for part in parts], 1),
+        cells_over=sum(part.cells_over for part in parts),
+    )
+
+
+def _merged(scene: Scene, polarisation: str, scanned: BandScan, sizes: BandSettings) -> Exceeding:
+    """Join what was found, and judge cells with too little sea around them by the scene's median."""
+    parts = [*scanned.found, *_judged_late(scene, polarisation, scanned, sizes)]
+    return band.strongest(band.joined(parts), sizes.most_cells)
+
+
+def _judged_late(scene: Scene, polarisation: str, scanned: BandScan, sizes: BandSettings) -> list[Exceeding]:
+    mean, spread = (_median(values) for values in scanned.sampled[:2])
+    if not scanned.unjudged or not np.isfinite(mean):
+        return []
+    row, col, peak, nesz = (
+        np.concatenate([getattr(cells, name) for cells in scanned.unjudged])
+        for name in ("row", "col", "peak", "nesz")
+    )
+    factor = np.interp(spread, sizes.step * np.arange(len(sizes.factors)), sizes.factors)
+    level = np.maximum(mean + nesz, 1e-12)
+    over = np.flatnonzero(peak > level * factor)
+    scanned.cells_over += len(over)
+    excess = (peak[over] - level[over] * factor) / level[over]
+    over = over[np.sort(np.lexsort((over, -excess))[: sizes.most_cells])]
+    patch = row[over] // _PATCH_CELLS * 100_000 + col[over] // _PATCH_CELLS
+    found = []
+    for key in np.unique(patch):
+        here = over[patch == key]
+        window = _window(scene, row[here], col[here])
+        dn = scene.read(polarisation, window).dn
+        gain = _gain(scene, polarisation, row[here], col[here])
+        places = np.stack([row[here] - window.line // CELL_PX, col[here] - window.sample // CELL_PX], 1)
+        part = band.take(
+            dn, window.lines, places, 9 * level[here] * factor / gain, gain, nesz[here], level[here]
         )
-        report(done / len(patches))
-    return Pixels.concatenate(parts, len(scene.polarisations))
+        part.cell = np.stack([row[here], col[here]], 1)
+        part.excess = ((peak[here] - level[here] * factor) / level[here]).astype(np.float32)
+        part.line += np.int32(window.line)
+        part.sample += np.int32(window.sample)
+        found.append(part)
+    return found
 
 
-def _bounds(chosen: NDArray[np.bool_], where: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Shrink a patch to its chosen cells."""
-    rows, cols = (np.flatnonzero(chosen[where].any(axis)) for axis in (1, 0))
-    top, left = where[0].start, where[1].start
-    return slice(top + rows[0], top + rows[-1] + 1), slice(left + cols[0], left + cols[-1] + 1)
+def _median(values: Float32) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
-def _spread(cells: NDArray[_T]) -> NDArray[_T]:
-    return np.repeat(np.repeat(cells, CELL_PX, 0), CELL_PX, 1)
+def _gain(scene: Scene, polarisation: str, row: NDArray[np.int64], col: NDArray[np.int64]) -> Float32:
+    lines, samples = np.unique(row), np.unique(col)
+    middle = (CELL_PX - 1) / 2
+    gain, _ = scene.tables(polarisation, lines * CELL_PX + middle, samples * CELL_PX + middle)
+    gain = np.broadcast_to(gain, (len(lines), len(samples)))
+    return gain[np.searchsorted(lines, row), np.searchsorted(samples, col)]
+
+
+def _window(scene: Scene, row: NDArray[np.int64], col: NDArray[np.int64]) -> Window:
+    """Return the window of some cells and of those around them, within the scene."""
+    first, left = (max(int(at.min()) - 1, 0) * CELL_PX for at in (row, col))
+    last = min((int(row.max()) + 2) * CELL_PX, scene.shape[0])
+    right = min((int(col.max()) + 2) * CELL_PX, scene.shape[1])
+    return Window(first, left, last - first, right - left)
+
+
+def _in_sound(found: Exceeding, sound: Uint8) -> Exceeding:
+    return band.selected(found, sound[found.cell[:, 0], found.cell[:, 1]] > 0)
+
+
+def _pixels(scene: Scene, land: LandSource, shore: Uint8, found: Sequence[Exceeding]) -> Pixels:
+    """Bring the polarisations' pixels together, and say which touch land."""
+    width = scene.shape[1]
+    keys = [part.line.astype(np.int64) * width + part.sample for part in found]
+    key = np.unique(np.concatenate(keys))
+    over = np.zeros((len(key), len(found)), bool)
+    contrast = np.zeros((len(key), len(found)))
+    smooth = np.zeros((len(key), len(found)), np.float32)
+    for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
+        at = np.searchsorted(key, mine)
+        over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
+    line, sample = key // width, key % width
+    return Pixels(line, sample, _on_land(land, shore, line, sample), over, contrast, smooth)
+
+
+def _on_land(land: LandSource, shore: Uint8, line: NDArray[np.int64], sample: NDArray[np.int64]) -> Bools:
+    """Say which pixels are land or touch it: their 3 x 3 mean is land's as well."""
+    row, col = line // CELL_PX, sample // CELL_PX
+    on_land = np.zeros(len(line), bool)
+    # A pixel at the edge of a cell of sea may touch the land of the next.
+    doubtful = np.flatnonzero(_within(shore != SEA, 1)[row, col])
+    patch = row[doubtful] // _PATCH_CELLS * 100_000 + col[doubtful] // _PATCH_CELLS
+    order = np.argsort(patch, kind="stable")
+    for here in np.split(doubtful[order], np.flatnonzero(np.diff(patch[order])) + 1):
+        if not len(here):
+            continue
+        top, left = int(line[here].min()) - 1, int(sample[here].min()) - 1
+        window = Window(top, left, int(line[here].max()) + 2 - top, int(sample[here].max()) + 2 - left)
+        near = _within(np.asarray(land.mask(window), bool), 1)
+        on_land[here] = near[line[here] - top, sample[here] - left]
+    return on_land
 
 
 def _candidates(
     scene: Scene, pixels: Pixels, settings: ScanSettings
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
-    clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
-    at_sea = [cluster for cluster in clusters if not cluster.on_land]
+    at_sea, on_land = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
     strongest = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
     kept = sorted(strongest[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
     lines, samples = np.array([c.line_px for c in kept]), np.array([c.sample_px for c in kept])
     lon, lat = scene.geometry.lonlat(lines, samples) if kept else (lines, lines)
-    candidates = []
-    for index, cluster in enumerate(kept):
-        cell = cell_of(cluster.line_px, cluster.sample_px)
-        candidates.append(
-            Candidate(
-                index=index,
-                line_px=cluster.line_px,
-                sample_px=cluster.sample_px,
-                lon_deg=float(lon[index]),
-                lat_deg=float(lat[index]),
-                box_px=cluster.box_px,
-                pixels=cluster.pixels,
-                polarisations=tuple(np.array(scene.polarisations)[cluster.over].tolist()),
-                peak_db=_db(cluster.peak),
-                contrast_db=_db(cluster.contrast),
-                cell=(cell.row, cell.col),
-            )
-        )
+    candidates = [
+        _candidate(scene, index, cluster, float(lon[index]), float(lat[index]))
+        for index, cluster in enumerate(kept)
+    ]
     counts = {
         "candidates": len(candidates),
-        "candidates_on_land": len(clusters) - len(at_sea),
+        "candidates_on_land": on_land,
         "candidates_over_limit": len(at_sea) - len(kept),
     }
     return tuple(candidates), counts
 
 
-def _clutter(name: str, grid: _Grid, sea: Background, limit: Array) -> Clutter:
+def _candidate(scene: Scene, index: int, cluster: Cluster, lon_deg: float, lat_deg: float) -> Candidate:
+    cell = cell_of(cluster.line_px, cluster.sample_px)
+    return Candidate(
+        index=index,
+        line_px=cluster.line_px,
+        sample_px=cluster.sample_px,
+        lon_deg=lon_deg,
+        lat_deg=lat_deg,
+        box_px=cluster.box_px,
+        pixels=cluster.pixels,
+        polarisations=tuple(np.array(scene.polarisations)[cluster.over].tolist()),
+        peak_db=_db(cluster.peak),
+        contrast_db=_db(cluster.contrast),
+        cell=(cell.row, cell.col),
+    )
+
+
+def _clutter(name: str, scanned: BandScan) -> Clutter:
     """Sum up the sea of one polarisation over the cells that were looked at."""
-    sums = grid.sums[name]
-    seen = (grid.sea > 0) & np.isfinite(sea.mean)
-    if not seen.any():
+    mean, spread, limit, nesz = (_median(values) for values in scanned.sampled)
+    if not np.isfinite(mean):
         return Clutter(name, float("nan"), float("nan"), None, float("nan"), 0.0)
-    noise = float(np.median(sums.searched_noise[seen]))
     return Clutter(
         polarisation=name,
-        mean_db=_db(float(np.median(sea.mean[seen]))),
-        spread=round(float(np.median(sea.spread[seen])), 4),
-        nesz_db=_db(noise) if noise > 0 else None,
-        threshold_db=_db(float(np.median(limit[seen]))),
-        negative_fraction=round(float(sums.negative.sum() / max(sums.count.sum(), 1)), 4),
+        mean_db=_db(mean),
+        spread=round(spread, 4),
+        nesz_db=_db(nesz) if nesz > 0 else None,
+        threshold_db=_db(limit),
+        negative_fraction=round(scanned.negative / max(scanned.counted, 1), 4),
     )
 
 

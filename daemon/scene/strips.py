@@ -110,7 +110,9 @@ def _tags(handle: int) -> dict[int, NDArray[np.int64]]:
         data = table[place : place + items * dtype.itemsize]
         if items * dtype.itemsize > inline:
             data = os.pread(
-                handle, items * dtype.itemsize, struct.unpack_from("<I" if inline == 4 else "<Q", table, place)[0]
+                handle,
+                items * dtype.itemsize,
+                struct.unpack_from("<I" if inline == 4 else "<Q", table, place)[0],
             )
         tags[tag] = np.frombuffer(data, dtype).astype(np.int64)
     return tags

@@ -18,6 +18,7 @@ from engine.runtime.prior import Prior, anchor_positions
 from engine.runtime.text import Answer, AnswerObject, Request
 
 M_PER_DEG = 111_320.0
+SIGMA_NOUGHT = 600.0
 START = datetime(2021, 1, 19, 17, 30, tzinfo=timezone.utc)
 
 
@@ -79,12 +80,30 @@ class FakeScene:
     def __exit__(self, *exception):
         pass
 
+    def numbers(self, polarisation):
+        """Digital numbers, made anew: tests change sigma0."""
+        intensity = self.sigma0[polarisation] + self.nesz[polarisation]
+        dn = np.clip(np.rint(np.sqrt(np.maximum(intensity, 0)) * SIGMA_NOUGHT), 1, 65535)
+        return np.where(self.valid, dn, 0).astype(np.uint16)
+
+    def block_lines(self, polarisation):
+        return 1
+
+    def read_lines(self, polarisation, first_line, out):
+        self.reads += 1
+        out[:] = self.numbers(polarisation)[first_line : first_line + len(out)]
+
+    def tables(self, polarisation, lines, samples):
+        gain = np.full((1, len(samples)), SIGMA_NOUGHT**-2.0, np.float32)
+        return gain, gain * 0 + np.float32(self.nesz[polarisation] * SIGMA_NOUGHT**2)
+
     def read(self, polarisation, window):
         self.reads += 1
         valid = cut(self.valid, window, False)
         sigma0 = np.where(valid, cut(self.sigma0[polarisation], window, 0), 0).astype(np.float32)
         nesz = np.full(valid.shape, self.nesz[polarisation], np.float32)
-        return SimpleNamespace(sigma0=sigma0, nesz=nesz, intensity=sigma0 + nesz, valid=valid)
+        dn = cut(self.numbers(polarisation), window, 0)
+        return SimpleNamespace(dn=dn, sigma0=sigma0, nesz=nesz, intensity=sigma0 + nesz, valid=valid)
 
 
 @dataclass
@@ -96,6 +115,14 @@ class FakeLand:
 
     def mask(self, window):
         return cut(self.land, window, False)
+
+    def cells(self):
+        rows, cols = (-(-size // 8) for size in self.land.shape)
+        padded = np.pad(
+            self.land, [(0, rows * 8 - self.land.shape[0]), (0, cols * 8 - self.land.shape[1])], mode="edge"
+        )
+        parts = padded.reshape(rows, 8, cols, 8)
+        return parts.any((1, 3)).astype(np.uint8) + parts.all((1, 3))
 
 
 def cut(array, window, fill):
