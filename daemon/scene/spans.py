@@ -1,0 +1,151 @@
+"""Land as runs of pixels along each line: how polygons become pixels, for a whole scene at once.
+
+A pixel is land where its centre lies in a ring of odd level and in none of a higher, even one (inside by the
+even-odd rule). Along a line the answer changes only where an edge crosses it, so a scene's mask is the sorted
+list of these places: some hundred thousand numbers, from which any window and any grid of cells follow exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.runtime.rings import Rings
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """Runs of land, by line and sample; runs of a line neither overlap nor touch.
+
+    Attributes:
+        lines: first line, and the one after the last, beyond which nothing is known.
+        samples: the same of the samples.
+        line: of each run, [n].
+        start: first sample of each run, [n].
+        stop: the sample after its last, [n].
+    """
+
+    lines: tuple[int, int]
+    samples: tuple[int, int]
+    line: Ints
+    start: Ints
+    stop: Ints
+
+    @classmethod
+    def draw(cls, rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -> Spans:
+        """Fill rings of (line, sample); pixels lie at whole numbers."""
+        wide = samples[1] - samples[0] + 1
+        row, crossing, ring = _crossings(rings, lines, samples)
+        high = lines[1] - lines[0]
+        # sorted by ring, row and sample, crossings lead into the ring and out of it in turn
+        order = np.sort((ring * high + row) * wide + crossing)
+        crossing, row, ring = order % wide, order // wide % high, order // (wide * high)
+        level = rings.levels[ring]
+        row, crossing, land = _painted(row, crossing, level, wide)
+        first = np.concatenate([[True], row[1:] != row[:-1]])[: len(row)]
+        before = np.where(first, False, np.roll(land, 1))
+        turn = land != before  # the last state of each row is sea: all rings are left again
+        start, stop = turn & land, turn & ~land
+        return cls(
+            lines, samples, row[start] + lines[0], crossing[start] + samples[0], crossing[stop] + samples[0]
+        )
+
+    def mask(self, line: int, sample: int, height: int, width: int) -> NDArray[np.bool_]:
+        """Return the pixels of a window, True on land, [height, width]."""
+        first, last = np.searchsorted(self.line, [line, line + height])
+        row = self.line[first:last] - line
+        edges = np.zeros((height, width + 1), np.int8)
+        for at, step in ((self.start, 1), (self.stop, -1)):
+            np.add.at(edges, (row, np.clip(at[first:last] - sample, 0, width)), np.int8(step))
+        drawn: NDArray[np.int8] = np.cumsum(edges[:, :width], axis=1, dtype=np.int8)
+        return drawn.view(bool)
+
+    def cells(self, shape: tuple[int, int], side: int) -> NDArray[np.uint8]:
+        """Return which cells of side x side pixels are sea (0), of both kinds (1), land (2).
+
+        Args:
+            shape: lines and samples of the pixels, from 0 on; the last cells may hold fewer.
+            side: of a cell, at most 11.
+        """
+        rows, cols = (-(-size // side) for size in shape)
+        # int8 holds a cell's pixels, at most 121, and the difference between neighbours in row-major order
+        change = np.zeros(rows * cols + 2, np.int8)
+        first, last = np.searchsorted(self.line, [0, shape[0]])
+        row = self.line[first:last] // side
+        for at, step in ((self.start, 1), (self.stop, -1)):
+            col, beyond = np.divmod(np.clip(at[first:last], 0, shape[1]), side)
+            here = row * cols + col
+            # from its place in a cell on, a run fills what is left of that cell and all of the next
+            np.add.at(change, here, (step * (side - beyond)).astype(np.int8))
+            np.add.at(change, here + 1, (step * beyond).astype(np.int8))
+        places = np.concatenate([[0], np.flatnonzero(change[1 : rows * cols] != 0) + 1])
+        counts = np.cumsum(change[places], dtype=np.int8)
+        pixels = np.repeat(counts, np.diff(places, append=rows * cols)).reshape(rows, cols)
+        state = (pixels > 0).view(np.uint8)
+        state += pixels == side * side
+        high, wide = shape[0] - (rows - 1) * side, shape[1] - (cols - 1) * side
+        state[-1] = (pixels[-1] > 0).view(np.uint8) + (pixels[-1] == high * side)
+        state[:, -1] = (pixels[:, -1] > 0).view(np.uint8) + (pixels[:, -1] == wide * side)
+        state[-1, -1] = int(pixels[-1, -1] > 0) + int(pixels[-1, -1] == high * wide)
+        return state
+
+    def at(self, line_px: NDArray[np.floating], sample_px: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Return True where the nearest pixels are land, [...]."""
+        line, sample = np.rint(line_px).astype(np.int64), np.rint(sample_px).astype(np.int64)
+        low, high = self.samples
+        wide = high - low + 1
+        inside = (sample >= low) & (sample < high)
+        run = np.searchsorted(self.line * wide + self.start - low, line * wide + sample - low, "right") - 1
+        if not len(self.line):
+            return np.zeros(line.shape, bool)
+        found: NDArray[np.bool_] = (
+            inside & (run >= 0) & (self.line[run] == line) & (sample < self.stop[run])
+        )
+        return found
+
+
+def _crossings(rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -> tuple[Ints, Ints, Ints]:
+    """Return each crossing of an edge with a line: row, the first pixel at or beyond it, ring, [m] each.
+
+    Rows and pixels are counted from the first; what lies before is moved to 0, what lies behind to the end.
+    """
+    line, sample = rings.points.T
+    line_, sample_ = line[rings.following], sample[rings.following]
+    # an edge crosses the lines from its lower end on and before its upper one
+    low = np.clip(np.ceil(np.minimum(line, line_)), *lines).astype(np.int64)
+    high = np.clip(np.ceil(np.maximum(line, line_)), *lines).astype(np.int64)
+    count = high - low
+    edge = np.repeat(np.arange(len(line)), count)
+    at = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + low[edge]
+    slope = (sample_ - sample)[edge] / (line_ - line)[edge]
+    crossed = np.ceil(sample[edge] + (at - line[edge]) * slope)
+    pixel = np.clip(crossed, *samples).astype(np.int64) - samples[0]
+    return at - lines[0], pixel, rings.index[edge]
+
+
+def _painted(row: Ints, crossing: Ints, level: Ints, wide: int) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Paint rings over each other by rising level.
+
+    Args:
+        row: of each crossing, in pairs into and out of a ring, [m].
+        crossing: first pixel beyond it, [m].
+        level: of its ring, [m].
+        wide: pixels of a row.
+
+    Returns:
+        row, pixel and whether there is land from there on, at each place where anything changes.
+    """
+    places = row * wide + crossing
+    order = np.argsort(places, kind="stable")
+    place, level = places[order], level[order]
+    step = np.where(order % 2 == 0, 1, -1)
+    last = np.concatenate([place[1:] != place[:-1], [True]])[: len(place)]
+    land = np.zeros(int(last.sum()), bool)
+    for depth in range(1, int(level.max(initial=0)) + 1):
+        covered = np.cumsum(np.where(level == depth, step, 0))[last] > 0
+        land = np.where(covered, depth % 2 == 1, land)
+    return place[last] // wide, place[last] % wide, land
