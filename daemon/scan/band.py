@@ -16,14 +16,24 @@ from numpy.typing import NDArray
 
 from daemon.scan import cells
 from daemon.scan.border import BORDER_ROWS, NEAR_ROWS, unsound_cells
-from daemon.scan.kernels import CELL_PX, Float32, Int64, Uint8, exceeding, sum_cells
+from daemon.scan.kernels import CELL_PX, Float32, Int64, LandRuns, Uint8, exceeding, sum_cells
+from daemon.scene.land import LAND, SEA
 
 if TYPE_CHECKING:
     from daemon.scene.product import Scene
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
 _CHUNK_LINES = 256  # where the file's own blocks are smaller
-SEA, SHORE, LAND = 0, 1, 2  # cells: water alone, both, land alone
+
+
+@dataclass(frozen=True, slots=True)
+class LandMap:
+    """Land as the scan needs it, of the whole scene."""
+
+    cells: Uint8  # SEA, MIXED or LAND, [rows, cols]
+    quiet: Uint8  # 1 for cells away from land, which may speak for the sea
+    beside: Uint8  # 1 for cells that hold land or touch one that does
+    runs: LandRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +45,7 @@ class BandSettings:
     least: int  # cells that a ring needs
     trim_sigmas: float
     border_px: int
+    land_reach_px: int  # pixels that have land this close may be land's
     most_cells: int  # exceeding cells that are kept, the strongest
     factors: Float32  # threshold over the mean intensity, at spreads 0, step, 2 step, ...
     step: float
@@ -51,16 +62,7 @@ class Exceeding:
     sample: NDArray[np.int32]  # [n]
     smooth: Float32  # 3 x 3 mean of sigma0, [n]
     contrast: Float32  # 3 x 3 mean of the intensity over the sea's mean, [n]
-
-
-@dataclass(frozen=True, slots=True)
-class Unjudged:
-    """Cells around which there is too little sea to say what exceeds, [n] each."""
-
-    row: Int64
-    col: Int64
-    peak: Float32  # highest 3 x 3 mean of the intensity
-    nesz: Float32
+    by_land: NDArray[np.bool_]  # so close to land that it may be land's, [n]
 
 
 @dataclass(slots=True)
@@ -70,11 +72,12 @@ class BandScan:
     first_row: int
     sound: Uint8  # 1 where there is data away from its border, [rows, cols]
     found: list[Exceeding]
-    unjudged: list[Unjudged]
     negative: int  # pixels of the sea below zero after the noise is taken off
     counted: int  # of so many
     sampled: Float32  # mean sigma0, spread, limit in sigma0, noise-equivalent sigma0; [4, rows, cols]
     cells_over: int = 0  # exceeding cells in all
+    cells_unjudged: int = 0  # cells of water with too little water around them to say what exceeds
+    pixels_on_land: int = 0  # exceeding pixels of the cells that the shore runs through
 
 
 class BandScanner:
@@ -83,8 +86,7 @@ class BandScanner:
     Args:
         scene: opened product.
         polarisation: which.
-        land: SEA, SHORE or LAND, [rows, cols] of the whole scene.
-        quiet: 1 for cells away from land, which may speak for the sea, [rows, cols].
+        land: where it is.
         settings: sizes.
         rows: first row that is wanted, and the row after the last.
     """
@@ -93,14 +95,13 @@ class BandScanner:
         self,
         scene: Scene,
         polarisation: str,
-        land: Uint8,
-        quiet: Uint8,
+        land: LandMap,
         settings: BandSettings,
         rows: tuple[int, int],
     ) -> None:
         self._scene, self._polarisation, self._settings = scene, polarisation, settings
-        self._land, self._quiet = land, quiet
-        self._rows, self._cols = land.shape
+        self._land = land
+        self._rows, self._cols = land.cells.shape
         self._first, self._stop = rows
         # Rows beside the wanted ones, so that it does not matter where a part begins.
         beside = 2 * settings.radius + BORDER_ROWS + NEAR_ROWS
@@ -118,7 +119,7 @@ class BandScanner:
         wanted = self._stop - self._first
         sampled = (-(-self._stop // SAMPLED) - -(-self._first // SAMPLED), -(-self._cols // SAMPLED))
         self._result = BandScan(
-            self._first, np.zeros((wanted, self._cols), np.uint8), [], [], 0, 0,
+            self._first, np.zeros((wanted, self._cols), np.uint8), [], 0, 0,
             np.full((4, *sampled), np.nan, np.float32),
         )  # fmt: skip
         self._held = 0
@@ -190,7 +191,7 @@ class BandScanner:
         at = np.arange(first, stop) % len(self._sound)
         self._sound[at] = ~unsound[first - low : stop - low]
         sea = np.zeros_like(self._sound)
-        sea[at] = self._sound[at] & self._quiet[first:stop]
+        sea[at] = self._sound[at] & self._land.quiet[first:stop]
         cells.weigh_cells(first, stop, self._sums, self._gain, sea, self._fields)
         return stop
 
@@ -216,19 +217,42 @@ class BandScanner:
             first, stop, rings, settings.least, settings.factors, settings.step, self._gain, self._nesz, sea
         )  # fmt: skip
         at = np.arange(first, stop) % len(self._sound)
-        sound = self._sound[at]
-        water = sound & (self._land[first:stop] != LAND)
+        sound, land = self._sound[at], self._land.cells[first:stop]
+        searched = (sound > 0) & (land != LAND)
+        self._judge_narrow(first, stop, sea, searched)
         self._result.sound[first - self._first : stop - self._first] = sound
         spoke = self._fields[0, at]
         self._result.negative += int((self._sums[4, at] * spoke).sum())
         self._result.counted += int(spoke.sum()) * CELL_PX**2
-        self._sample(first, stop, sea, water)
-        known = sea[1] >= 0
-        self._collect(first, at, sea, (water > 0) & known & (self._sums[2, at] > sea[2]))
-        self._defer(first, at, (water > 0) & ~known)
+        self._sample(first, stop, sea, searched)
+        self._collect(first, at, sea, searched & (self._sums[2, at] > sea[2]))
         return stop
 
-    def _sample(self, first: int, stop: int, sea: Float32, water: Uint8) -> None:
+    def _judge_narrow(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
+        """Judge what no open sea lies around by whatever water there is."""
+        row, col = np.nonzero(searched & (sea[1] < 0))
+        if not len(row):
+            return
+        settings, rows = self._settings, (self._begin, self._end)
+        low, high = max(first - settings.radius, self._begin), min(stop + settings.radius, self._end)
+        at = np.arange(low, high) % len(self._sound)
+        water = np.zeros_like(self._sound)
+        water[at] = self._sound[at] & (self._land.cells[low:high] == SEA)
+        # One answer serves four cells: they see nearly the same water.
+        shared, which = np.unique(((row + first) // 2) * self._cols + col // 2, return_inverse=True)
+        places = np.stack([np.maximum(shared // self._cols * 2, self._begin), shared % self._cols * 2], 1)
+        mean, spread = cells.narrow_waters(
+            places, rows, settings.radius, settings.least, settings.trim_sigmas,
+            self._sums, self._gain, self._nesz, water,
+        )[:, which]  # fmt: skip
+        here = (row + first) % len(self._sound)
+        limit = cells.limits(
+            mean, spread, settings.factors, settings.step, self._gain[here, col], self._nesz[here, col]
+        )
+        sea[0, row, col], sea[1, row, col], sea[2, row, col] = mean, spread, limit
+        self._result.cells_unjudged += int((spread < 0).sum())
+
+    def _sample(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
         rows = np.arange(-(-first // SAMPLED) * SAMPLED, stop, SAMPLED)
         if not len(rows):
             return
@@ -236,59 +260,48 @@ class BandScanner:
         out = slice(rows[0] // SAMPLED - -(-self._first // SAMPLED), None)
         mean, spread, limit = sea[:, at, ::SAMPLED]
         gain, nesz = self._gain[circle, ::SAMPLED], self._nesz[circle, ::SAMPLED]
-        seen = (water[at, ::SAMPLED] > 0) & (spread >= 0)
+        seen = searched[at, ::SAMPLED] & (spread >= 0)
         values = np.stack([mean, spread, limit * gain / 9 - nesz, nesz])
         self._result.sampled[:, out][:, : len(rows)] = np.where(seen, values, np.nan)
 
     def _collect(self, first: int, at: Int64, sea: Float32, over: NDArray[np.bool_]) -> None:
+        """Take the exceeding pixels of some cells."""
         row, col = np.nonzero(over)
         if not len(row):
             return
+        places = np.stack([row + first, col], 1)
+        limit = sea[2, row, col]
+        pixels, sums, by_land, on_land = exceeding(
+            self._lines, self._scene.shape[0], places, limit,
+            self._land.beside[places[:, 0], col] > 0, self._land.runs, self._settings.land_reach_px,
+        )  # fmt: skip
+        self._result.pixels_on_land += on_land
+        if not len(pixels):
+            return
+        owner = pixels[:, 0]
         here = at[row]
         gain, nesz = self._gain[here, col], self._nesz[here, col]
-        limit, level = sea[2, row, col], np.maximum(sea[0, row, col] + nesz, 1e-12)
-        places = np.stack([row + first, col], 1).astype(np.int64)
-        found = take(self._lines, self._scene.shape[0], places, limit, gain, nesz, level)
-        found.excess = (self._sums[2, here, col] - limit) * gain / 9 / level
-        self._result.cells_over += len(row)
+        level = np.maximum(sea[0, row, col] + nesz, np.float32(1e-12))
+        intensity = sums * gain[owner] / np.float32(9)
+        peak = np.zeros(len(row), np.float32)
+        np.maximum.at(peak, owner, intensity)
+        found = Exceeding(
+            cell=places,
+            excess=(peak - limit * gain / 9) / level,
+            owner=owner,
+            line=pixels[:, 1],
+            sample=pixels[:, 2],
+            smooth=intensity - nesz[owner],
+            contrast=intensity / level[owner],
+            by_land=by_land,
+        )
+        found = selected(found, peak > 0)
+        self._result.cells_over += len(found.cell)
         self._result.found.append(found)
-        self._held += len(row)
+        self._held += len(found.cell)
         if self._held > 2 * self._settings.most_cells:
             self._result.found = [strongest(joined(self._result.found), self._settings.most_cells)]
             self._held = len(self._result.found[0].cell)
-
-    def _defer(self, first: int, at: Int64, wanted: NDArray[np.bool_]) -> None:
-        row, col = np.nonzero(wanted)
-        if len(row):
-            here = at[row]
-            peak = self._sums[2, here, col] * self._gain[here, col] / 9
-            self._result.unjudged.append(Unjudged(row + first, col, peak, self._nesz[here, col]))
-
-
-def take(
-    lines: NDArray[np.uint16],
-    total_lines: int,
-    places: Int64,
-    limit: Float32,
-    gain: Float32,
-    nesz: Float32,
-    level: Float32,
-) -> Exceeding:
-    """Take the pixels of some cells that exceed the cells' limits; everything by cell, [m]."""
-    where = np.empty((CELL_PX**2 * len(places), 3), np.int64)
-    sums = np.empty(CELL_PX**2 * len(places), np.float32)
-    count = exceeding(lines, total_lines, places, limit.astype(np.float32), where, sums)
-    owner, line, sample = where[:count].T.astype(np.int32)
-    intensity = sums[:count] * gain[owner] / np.float32(9)
-    return Exceeding(
-        cell=places,
-        excess=np.zeros(len(places), np.float32),
-        owner=owner,
-        line=line,
-        sample=sample,
-        smooth=(intensity - nesz[owner]).astype(np.float32),
-        contrast=(intensity / level[owner]).astype(np.float32),
-    )
 
 
 def joined(parts: list[Exceeding]) -> Exceeding:
@@ -308,6 +321,7 @@ def joined(parts: list[Exceeding]) -> Exceeding:
         sample=np.concatenate([empty.astype(np.int32), *(part.sample for part in parts)]),
         smooth=np.concatenate([empty, *(part.smooth for part in parts)]),
         contrast=np.concatenate([empty, *(part.contrast for part in parts)]),
+        by_land=np.concatenate([empty.astype(bool), *(part.by_land for part in parts)]),
     )
 
 
@@ -331,4 +345,5 @@ def selected(found: Exceeding, keep: NDArray[np.bool_]) -> Exceeding:
         sample=found.sample[pixels],
         smooth=found.smooth[pixels],
         contrast=found.contrast[pixels],
+        by_land=found.by_land[pixels],
     )

@@ -14,6 +14,7 @@ from daemon.scan.kernels import CELL_PX, Float32, Int64, Uint8, compiled
 INTENSITY_UNIT = 2.0**40
 LEVEL_UNIT = 2.0**16
 _BRIGHTEST = 64.0  # intensities are cut here, far above any sea: sums over a window cannot overflow
+_NARROW_GUARD = 2  # cells
 UNKNOWN = -1.0  # spread where the ring holds too little sea
 
 
@@ -194,8 +195,8 @@ def limit_cells(
     """Turn ring sums into the sea around each cell and what a pixel there must exceed.
 
     Plainly: mean and standard deviation of the intensity over the kept cells of the ring; spread = deviation
-    / mean; mean sigma0 = mean - noise there; limit = (mean sigma0 + noise here) factor(spread), turned back to
-    a sum of nine DN^2. Where the ring holds fewer than ``least`` cells the limit is infinite and the spread UNKNOWN.
+    over mean; mean sigma0 = mean - noise there; limit = (mean sigma0 + noise here) factor(spread), as a sum
+    of nine DN^2. Where the ring holds fewer than ``least`` cells the limit is infinite, the spread UNKNOWN.
 
     Args:
         first: first row.
@@ -218,18 +219,101 @@ def _limit_cells(first, stop, rings, least, factors, step, gain, nesz, sea):  # 
         for col in range(gain.shape[1]):
             count = rings[0, out, col]
             if count < least:
-                sea[0, out, col] = 0.0
-                sea[1, out, col] = UNKNOWN
-                sea[2, out, col] = np.inf
+                sea[0, out, col], sea[1, out, col], sea[2, out, col] = 0.0, UNKNOWN, np.inf
                 continue
             unit = 1.0 / (count * INTENSITY_UNIT)
             mean, noise = rings[1, out, col] * unit, rings[3, out, col] * unit
             variance = max(rings[2, out, col] * unit - mean * mean, 0.0)
             spread = np.sqrt(variance) / max(mean, 1e-12)
-            at = min(spread / step, factors.size - 1.001)
-            left = np.int64(at)
-            factor = factors[left] + (at - left) * (factors[left + 1] - factors[left])
+            sea[0, out, col], sea[1, out, col] = mean - noise, spread
             here = max(mean - noise + nesz[row, col], 1e-12)
-            sea[0, out, col] = mean - noise
-            sea[1, out, col] = spread
-            sea[2, out, col] = 9 * here * factor / gain[row, col]
+            sea[2, out, col] = 9 * here * _factor(spread, factors, step) / gain[row, col]
+
+
+@compiled
+def _factor(spread, factors, step):  # type: ignore[no-untyped-def]
+    at = min(spread / step, factors.size - 1.001)
+    left = np.int64(at)
+    return factors[left] + (at - left) * (factors[left + 1] - factors[left])
+
+
+def narrow_waters(
+    places: Int64,
+    rows: tuple[int, int],
+    radius: int,
+    least: int,
+    sigmas: float,
+    sums: Float32,
+    gain: Float32,
+    nesz: Float32,
+    water: Uint8,
+) -> Float32:
+    """Describe the water around some cells, close to land or not; for where `limit_cells` cannot.
+
+    In narrow waters no cell lies away from land. The formulas are `trim_cells`'s and `limit_cells`'s, over
+    the whole square around a cell but for the nearest cells, since a guard would leave nothing.
+
+    Args:
+        places: row and column of each cell, [n, 2].
+        rows: first row that exists, and the row after the last.
+        radius: half side of the square.
+        least: cells that it needs.
+        sigmas: how far above the mean a bright cell lies.
+        sums: of `sum_cells`, [5, R, cols].
+        gain: sigma0 of a DN^2 of one, [R, cols].
+        nesz: noise-equivalent sigma0, [R, cols].
+        water: 1 for sound cells without land, [R, cols].
+
+    Returns:
+        Mean sigma0 and spread, UNKNOWN where the square holds too little, [2, n].
+    """
+    out = np.empty((2, len(places)), np.float32)
+    _narrow_waters(places, *rows, radius, least, sigmas, sums, gain, nesz, water, out)
+    return out
+
+
+@compiled
+def _narrow_waters(  # type: ignore[no-untyped-def]
+    places, begin, end, radius, least, sigmas, sums, gain, nesz, water, out
+):
+    circle, cols = water.shape
+    area = CELL_PX * CELL_PX
+    most = (2 * radius + 1) ** 2
+    at, levels = np.empty((most, 2), np.int64), np.empty(most)
+    for k in range(len(places)):
+        count, total, total2 = 0, 0.0, 0.0
+        for absolute in range(max(places[k, 0] - radius, begin), min(places[k, 0] + radius + 1, end)):
+            row = absolute % circle
+            for col in range(max(places[k, 1] - radius, 0), min(places[k, 1] + radius + 1, cols)):
+                beside = max(abs(absolute - places[k, 0]), abs(col - places[k, 1])) > _NARROW_GUARD
+                if beside and water[row, col]:
+                    peak = sums[2, row, col] * gain[row, col] / np.float32(9)
+                    level = np.log(max(peak, np.float32(1e-12)))
+                    at[count, 0], at[count, 1], levels[count] = row, col, level
+                    count, total, total2 = count + 1, total + level, total2 + level * level
+        out[0, k], out[1, k] = 0.0, UNKNOWN
+        if count < least:
+            continue
+        total /= count
+        brightest = total + sigmas * np.sqrt(max(total2 / count - total * total, 0.0))
+        kept, mean, square, noise = 0, 0.0, 0.0, 0.0
+        for i in range(count):
+            if levels[i] <= brightest:
+                row, col = at[i, 0], at[i, 1]
+                scale = gain[row, col] / np.float32(9)
+                kept += 1
+                mean += sums[0, row, col] * scale / area
+                square += sums[1, row, col] * scale * scale / area
+                noise += nesz[row, col]
+        mean, square, noise = mean / kept, square / kept, noise / kept
+        out[0, k] = mean - noise
+        out[1, k] = np.sqrt(max(square - mean * mean, 0.0)) / max(mean, 1e-12)
+
+
+def limits(
+    mean: Float32, spread: Float32, factors: Float32, step: float, gain: Float32, nesz: Float32
+) -> Float32:
+    """Return the limits of some cells as in `limit_cells`; infinite where the spread is UNKNOWN. [n]."""
+    factor = np.interp(spread, step * np.arange(len(factors)), factors)
+    limit = 9 * np.maximum(mean + nesz, 1e-12) * factor / gain
+    return np.where(spread < 0, np.inf, limit).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,10 @@ class Pixels:
 
     line: NDArray[np.int64]  # [n]
     sample: NDArray[np.int64]  # [n]
-    on_land: NDArray[np.bool_]  # [n]
+    by_land: NDArray[np.bool_]  # [n], so close to land that it may be land's
     over: NDArray[np.bool_]  # [n, p], in which polarisations
     contrast: NDArray[np.float64]  # [n, p], smooth intensity over the local mean, noise left in
     smooth: NDArray[np.float32]  # [n, p], smooth sigma0
-
-    def only(self, keep: NDArray[np.bool_]) -> Pixels:
-        """Keep some of the pixels."""
-        return Pixels(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,39 +32,31 @@ class Cluster:
     sample_px: float
     box_px: Box
     pixels: int
+    by_land: bool  # its brightest pixel is
     over: NDArray[np.bool_]  # [p]
     contrast: float  # highest, over all polarisations
     peak: float  # smooth sigma0 of that pixel, in that polarisation
 
 
-def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> tuple[list[Cluster], int]:
+def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> list[Cluster]:
     """Join pixels that lie at most ``gap_px`` apart in line and in sample.
 
-    Pixels on land and at sea never join: a ship at a quay stays itself. A cluster longer than
-    ``max_extent_px`` is cut along the cores of the chip lattice.
+    A cluster longer than ``max_extent_px`` is cut along the cores of the chip lattice.
 
     Args:
         pixels: by line and sample.
         gap_px: largest distance, in line and in sample.
         max_extent_px: longest cluster.
-
-    Returns:
-        Clusters at sea, and the number of those on land.
     """
     if len(pixels.line) == 0:
-        return [], 0
-    label = link(pixels.line, pixels.sample, pixels.on_land, gap_px)
-    on_land = len(np.unique(label[pixels.on_land]))
-    sea = pixels.only(~pixels.on_land)
-    if len(sea.line) == 0:
-        return [], on_land
-    _, label = np.unique(label[~pixels.on_land], return_inverse=True)
-    top, bottom = _extremes(sea.line, label)
-    left, right = _extremes(sea.sample, label)
+        return []
+    _, label = np.unique(link(pixels.line, pixels.sample, gap_px), return_inverse=True)
+    top, bottom = _extremes(pixels.line, label)
+    left, right = _extremes(pixels.sample, label)
     large = (np.maximum(bottom - top, right - left) + 1 > max_extent_px)[label]
-    cell = np.where(large, (sea.line // CORE_PX) * 100_000 + sea.sample // CORE_PX, -1)
+    cell = np.where(large, (pixels.line // CORE_PX) * 100_000 + pixels.sample // CORE_PX, -1)
     _, label = np.unique(np.stack([label, cell], 1), axis=0, return_inverse=True)
-    return _describe(sea, label.reshape(-1)), on_land
+    return _describe(pixels, label.reshape(-1))
 
 
 def _extremes(
@@ -96,6 +84,7 @@ def _describe(pixels: Pixels, label: NDArray[np.int64]) -> list[Cluster]:
                 sample_px=round(float(sample[i]), 3),
                 box_px=(float(left[i]), float(top[i]), float(right[i] + 1), float(bottom[i] + 1)),
                 pixels=len(members),
+                by_land=bool(pixels.by_land[members[at]]),
                 over=np.asarray(pixels.over[members].any(0)),
                 contrast=float(pixels.contrast[members][at, band]),
                 peak=float(pixels.smooth[members][at, band]),

@@ -9,6 +9,8 @@ the mean intensity there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -149,79 +151,129 @@ def _across(t, width, sums):  # type: ignore[no-untyped-def]
         sums[2, c] = max(a, max(max(t[i + 4], t[i + 5]), max(t[i + 6], t[i + 7])))
 
 
+@dataclass(frozen=True, slots=True)
+class LandRuns:
+    """Runs of land along the scene's lines, by line and sample.
+
+    Attributes:
+        first: index of each line's first run, and the number of runs, [lines + 1].
+        start: first sample of each run, [n].
+        stop: the sample after its last, [n].
+    """
+
+    first: Int64
+    start: Int64
+    stop: Int64
+
+    @classmethod
+    def of(cls, lines: int, line: Int64, start: Int64, stop: Int64) -> LandRuns:
+        """Index runs by their lines; runs beside the scene are left out."""
+        inside = slice(*np.searchsorted(line, [0, lines]))
+        return cls(np.searchsorted(line[inside], np.arange(lines + 1)), start[inside], stop[inside])
+
+
 def exceeding(
     lines: Uint16,
     total_lines: int,
     cells: Int64,
     limits: Float32,
-    found: Int64,
-    sums: Float32,
-) -> int:
-    """Take the pixels of some cells whose s exceeds the cell's limit.
+    ashore: NDArray[np.bool_],
+    land: LandRuns,
+    reach_px: int,
+) -> tuple[NDArray[np.int32], Float32, NDArray[np.bool_], int]:
+    """Take the pixels of some cells whose s exceeds the cell's limit, land left out.
 
     Args:
         lines: circle of lines, [K, samples].
         total_lines: lines of the scene.
         cells: row and column of each cell, [n, 2].
         limits: of each cell, [n].
-        found: receives cell, line and sample of each pixel, [64 n, 3].
-        sums: receives s of each pixel, [64 n].
+        ashore: True for cells where land has to be looked for, [n].
+        land: where it is.
+        reach_px: pixels that have land this close, in line and in sample, are marked.
 
     Returns:
-        Number of pixels.
+        Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for those close to land, [m]; number
+        of exceeding pixels on land.
     """
-    return int(_exceeding(lines, total_lines, cells, limits, found, sums))
+    found = np.empty((CELL_PX**2 * len(cells), 3), np.int32)
+    sums = np.empty(CELL_PX**2 * len(cells), np.float32)
+    close = np.zeros(CELL_PX**2 * len(cells), np.bool_)
+    count, on_land = _exceeding(
+        lines, total_lines, cells, limits, ashore, land.first, land.start, land.stop, reach_px, found, sums, close
+    )  # fmt: skip
+    return found[:count].copy(), sums[:count].copy(), close[:count].copy(), int(on_land)
 
 
 @compiled
-def _exceeding(lines, total_lines, cells, limits, found, sums):  # type: ignore[no-untyped-def]
+def _exceeding(  # type: ignore[no-untyped-def]
+    lines, total_lines, cells, limits, ashore, first, start, stop, reach, found, sums, close
+):
     circle, samples = lines.shape
-    count = 0
+    count, on_land = 0, 0
     for k in range(len(cells)):
         top, left = cells[k, 0] * CELL_PX, cells[k, 1] * CELL_PX
         for line in range(top, min(top + CELL_PX, total_lines)):
             for sample in range(left, min(left + CELL_PX, samples)):
                 s = np.float32(0)
-                for across in range(-1, 2):
-                    x = min(max(sample + across, 0), samples - 1)
-                    for down in range(-1, 2):
-                        y = min(max(line + down, 0), total_lines - 1) % circle
-                        s += _square(lines[y, x])
-                if s > limits[k]:
-                    found[count, 0], found[count, 1], found[count, 2] = k, line, sample
-                    sums[count] = s
-                    count += 1
-    return count
+                for down in range(-1, 2):
+                    y = min(max(line + down, 0), total_lines - 1) % circle
+                    for across in range(-1, 2):
+                        s += _square(lines[y, min(max(sample + across, 0), samples - 1)])
+                if s <= limits[k]:
+                    continue
+                if ashore[k]:
+                    if _by_land(line, sample, 0, total_lines, first, start, stop):
+                        on_land += 1
+                        continue
+                    close[count] = _by_land(line, sample, reach, total_lines, first, start, stop)
+                found[count, 0], found[count, 1], found[count, 2] = k, line, sample
+                sums[count] = s
+                count += 1
+    return count, on_land
 
 
-def link(line: Int64, sample: Int64, kind: NDArray[np.bool_], gap_px: int) -> Int64:
-    """Label pixels of one kind that are joined by steps of at most ``gap_px`` in line and in sample.
+@compiled
+def _by_land(line, sample, reach, total_lines, first, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(max(line - reach, 0), min(line + reach + 1, total_lines)):
+        low, high = first[y], first[y + 1]
+        while low < high:  # the first run that ends within reach or beyond
+            middle = (low + high) // 2
+            if stop[middle] <= sample - reach:
+                low = middle + 1
+            else:
+                high = middle
+        if low < first[y + 1] and start[low] <= sample + reach:
+            return True
+    return False
+
+
+def link(line: Int64, sample: Int64, gap_px: int) -> Int64:
+    """Label pixels that are joined by steps of at most ``gap_px`` in line and in sample.
 
     Plainly: the connected components of the graph of such steps.
 
     Args:
         line: sorted, [n].
         sample: sorted within a line, [n].
-        kind: pixels of different kinds never join, [n].
         gap_px: longest step.
 
     Returns:
         Index of a pixel that stands for the whole, [n].
     """
     after = np.searchsorted(line, line, "right")
-    return np.asarray(_link(line, sample, kind, after, gap_px))
+    return np.asarray(_link(line, sample, after, gap_px))
 
 
 @compiled
-def _link(line, sample, kind, after, gap_px):  # type: ignore[no-untyped-def]
+def _link(line, sample, after, gap_px):  # type: ignore[no-untyped-def]
     n = line.size
     parent = np.arange(n)
     for i in range(n):
         start = after[i]
         j = i + 1
         while j < start and sample[j] - sample[i] <= gap_px:
-            if kind[j] == kind[i]:
-                _unite(parent, i, j)
+            _unite(parent, i, j)
             j += 1
         while start < n and line[start] - line[i] <= gap_px:
             stop = after[start]
@@ -233,8 +285,7 @@ def _link(line, sample, kind, after, gap_px):  # type: ignore[no-untyped-def]
                 else:
                     high = middle
             while low < stop and sample[low] <= sample[i] + gap_px:
-                if kind[low] == kind[i]:
-                    _unite(parent, i, low)
+                _unite(parent, i, low)
                 low += 1
             start = stop
     for i in range(n):

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from daemon.domain import Candidate, Clutter, Coverage
 from daemon.scan import band, thresholds
-from daemon.scan.band import LAND, SEA, SHORE, BandScan, BandScanner, BandSettings, Exceeding
+from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Cluster, Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, Float32, Uint8
+from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
-from daemon.scene.product import Window
+from daemon.scene.land import LAND, MIXED, SEA
 from engine.errors import InputError
 from engine.runtime.image import cell_of
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
 
-_PATCH_CELLS = 32  # side of what is drawn or read again at once
 _MAX_CELLS = 40_000  # exceeding cells of a polarisation that are kept: bounds memory
 _LEAST_ROWS = 64  # of a part: what lies beside it is scanned twice
 _RING_SHARE = 0.05  # share of the ring that must be sea, else it says too little
@@ -55,6 +54,7 @@ class ScanSettings:
         clutter_model: distribution of the sea's texture.
         border_px: pixels taken off beside missing data, where border noise lies; to whole cells of 8 px.
         land_margin_m: sea this close to land is searched but kept out of the background.
+        shore_m: how far a coastline may be wrong: what is brightest this close to land is counted, not kept.
         gap_px: exceeding pixels at most this far apart, in line and in sample, are one candidate.
         max_extent_m: larger candidates are cut along the lattice, so that each part gets its chip.
         max_candidates: beyond it the strongest are kept and the rest counted.
@@ -66,6 +66,7 @@ class ScanSettings:
     clutter_model: ClutterModel = "lognormal"
     border_px: int = 12
     land_margin_m: float = 250.0
+    shore_m: float = 30.0
     gap_px: int = 3
     max_extent_m: float = 800.0
     max_candidates: int = 5000
@@ -117,13 +118,14 @@ def scan(
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
     sizes = _sizes(scene, settings)
-    shore = land.cells()
-    scans = _scan_bands(scene, shore, sizes, settings, threads or os.cpu_count() or 1, report)
-    sound = np.logical_and.reduce([found.sound for found in scans.values()]).view(np.uint8)
-    found = {name: _in_sound(_merged(scene, name, part, sizes), sound) for name, part in scans.items()}
-    pixels = _pixels(scene, land, shore, list(found.values()))
+    ground = _land_map(scene, land, settings)
+    scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
+    sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
+    pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
     candidates, counts = _candidates(scene, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
+    counts["exceeding_pixels_on_land"] = sum(part.pixels_on_land for part in scans.values())
+    counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
     saturated = counts["candidates_over_limit"] > 0
     notes = []
     for name, part in scans.items():
@@ -133,22 +135,23 @@ def scan(
                 f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} were taken"
             )
     clutter = tuple(_clutter(name, part) for name, part in scans.items())
-    sea = sound & (shore != LAND)
+    sea = sound & (ground.cells != LAND)
     if sound.any() and not any(np.isfinite(sea.mean_db) for sea in clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     lines, samples = (_extent(size) for size in scene.shape)
-    valid = int(lines @ sound @ samples)
-    water = np.where(shore == SHORE, 0.5, 1.0).astype(np.float32) * sea
-    coverage = coverage_of(
-        scene, water * np.outer(lines, samples), valid, valid - int(lines @ water @ samples), clutter
-    )
+    sea_pixels = np.where(ground.cells == MIXED, np.float32(0.5), np.float32(1)) * sea
+    sea_pixels *= lines[:, None]
+    sea_pixels *= samples
+    valid = int((sound.sum(0, dtype=np.int64) * samples).sum()) * CELL_PX
+    valid -= int((sound[-1] * samples).sum()) * (CELL_PX - int(lines[-1]))
+    coverage = coverage_of(scene, sea_pixels, valid, valid - int(sea_pixels.sum()), clutter)
     report(1.0)
     return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
 
 
-def _extent(size: int) -> NDArray[np.int64]:
+def _extent(size: int) -> Float32:
     """Return how many lines or samples each cell holds: the last one may be cut."""
-    return np.minimum(CELL_PX, size - np.arange(0, size, CELL_PX))
+    return np.minimum(CELL_PX, size - np.arange(0, size, CELL_PX)).astype(np.float32)
 
 
 def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
@@ -163,24 +166,29 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
         least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
         trim_sigmas=_TRIM_SIGMAS,
         border_px=settings.border_px,
+        land_reach_px=max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1),
         most_cells=_MAX_CELLS,
         factors=thresholds.factor_table(rate, settings.clutter_model, looks).astype(np.float32),
         step=float(thresholds.SPREADS[1]),
     )
 
 
+def _land_map(scene: Scene, land: LandSource, settings: ScanSettings) -> LandMap:
+    cells = land.cells()
+    margin = int(np.ceil(settings.land_margin_m / (CELL_PX * min(scene.spacing_m))))
+    return LandMap(
+        cells=cells,
+        quiet=(~_within(cells != SEA, margin)).view(np.uint8),
+        beside=_within(cells != SEA, 1).view(np.uint8),
+        runs=LandRuns.of(scene.shape[0], *land.runs()),
+    )
+
+
 def _scan_bands(
-    scene: Scene,
-    shore: Uint8,
-    sizes: BandSettings,
-    settings: ScanSettings,
-    threads: int,
-    report: Progress,
+    scene: Scene, ground: LandMap, sizes: BandSettings, threads: int, report: Progress
 ) -> dict[str, BandScan]:
     """Scan all polarisations, each in parts of whole rows of cells."""
-    rows = len(shore)
-    margin = int(np.ceil(settings.land_margin_m / (CELL_PX * min(scene.spacing_m))))
-    quiet = (~_within(shore != SEA, margin)).view(np.uint8)
+    rows = len(ground.cells)
     count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
     cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
     parts = list(zip(cuts[:-1], cuts[1:], strict=True))
@@ -193,7 +201,7 @@ def _scan_bands(
             report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
 
     def run(name: str, part: tuple[int, int]) -> BandScan:
-        return BandScanner(scene, name, shore, quiet, sizes, part).run(count_rows)
+        return BandScanner(scene, name, ground, sizes, part).run(count_rows)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
@@ -220,51 +228,13 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
         first_row=0,
         sound=np.concatenate([part.sound for part in parts]),
         found=[found for part in parts for found in part.found],
-        unjudged=[cells for part in parts for cells in part.unjudged],
         negative=sum(part.negative for part in parts),
         counted=sum(part.counted for part in parts),
         sampled=np.concatenate([part.sampled for part in parts], 1),
         cells_over=sum(part.cells_over for part in parts),
+        cells_unjudged=sum(part.cells_unjudged for part in parts),
+        pixels_on_land=sum(part.pixels_on_land for part in parts),
     )
-
-
-def _merged(scene: Scene, polarisation: str, scanned: BandScan, sizes: BandSettings) -> Exceeding:
-    """Join what was found, and judge cells with too little sea around them by the scene's median."""
-    parts = [*scanned.found, *_judged_late(scene, polarisation, scanned, sizes)]
-    return band.strongest(band.joined(parts), sizes.most_cells)
-
-
-def _judged_late(scene: Scene, polarisation: str, scanned: BandScan, sizes: BandSettings) -> list[Exceeding]:
-    mean, spread = (_median(values) for values in scanned.sampled[:2])
-    if not scanned.unjudged or not np.isfinite(mean):
-        return []
-    row, col, peak, nesz = (
-        np.concatenate([getattr(cells, name) for cells in scanned.unjudged])
-        for name in ("row", "col", "peak", "nesz")
-    )
-    factor = np.interp(spread, sizes.step * np.arange(len(sizes.factors)), sizes.factors)
-    level = np.maximum(mean + nesz, 1e-12)
-    over = np.flatnonzero(peak > level * factor)
-    scanned.cells_over += len(over)
-    excess = (peak[over] - level[over] * factor) / level[over]
-    over = over[np.sort(np.lexsort((over, -excess))[: sizes.most_cells])]
-    patch = row[over] // _PATCH_CELLS * 100_000 + col[over] // _PATCH_CELLS
-    found = []
-    for key in np.unique(patch):
-        here = over[patch == key]
-        window = _window(scene, row[here], col[here])
-        dn = scene.read(polarisation, window).dn
-        gain = _gain(scene, polarisation, row[here], col[here])
-        places = np.stack([row[here] - window.line // CELL_PX, col[here] - window.sample // CELL_PX], 1)
-        part = band.take(
-            dn, window.lines, places, 9 * level[here] * factor / gain, gain, nesz[here], level[here]
-        )
-        part.cell = np.stack([row[here], col[here]], 1)
-        part.excess = ((peak[here] - level[here] * factor) / level[here]).astype(np.float32)
-        part.line += np.int32(window.line)
-        part.sample += np.int32(window.sample)
-        found.append(part)
-    return found
 
 
 def _median(values: Float32) -> float:
@@ -272,64 +242,36 @@ def _median(values: Float32) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-def _gain(scene: Scene, polarisation: str, row: NDArray[np.int64], col: NDArray[np.int64]) -> Float32:
-    lines, samples = np.unique(row), np.unique(col)
-    middle = (CELL_PX - 1) / 2
-    gain, _ = scene.tables(polarisation, lines * CELL_PX + middle, samples * CELL_PX + middle)
-    gain = np.broadcast_to(gain, (len(lines), len(samples)))
-    return gain[np.searchsorted(lines, row), np.searchsorted(samples, col)]
-
-
-def _window(scene: Scene, row: NDArray[np.int64], col: NDArray[np.int64]) -> Window:
-    """Return the window of some cells and of those around them, within the scene."""
-    first, left = (max(int(at.min()) - 1, 0) * CELL_PX for at in (row, col))
-    last = min((int(row.max()) + 2) * CELL_PX, scene.shape[0])
-    right = min((int(col.max()) + 2) * CELL_PX, scene.shape[1])
-    return Window(first, left, last - first, right - left)
-
-
-def _in_sound(found: Exceeding, sound: Uint8) -> Exceeding:
+def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
+    """Return the strongest of what was found, where every polarisation is sound."""
+    found = band.strongest(band.joined(scanned.found), most_cells)
     return band.selected(found, sound[found.cell[:, 0], found.cell[:, 1]] > 0)
 
 
-def _pixels(scene: Scene, land: LandSource, shore: Uint8, found: Sequence[Exceeding]) -> Pixels:
-    """Bring the polarisations' pixels together, and say which touch land."""
+def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
+    """Bring the polarisations' pixels together."""
     width = scene.shape[1]
     keys = [part.line.astype(np.int64) * width + part.sample for part in found]
-    key = np.unique(np.concatenate(keys))
+    key = np.sort(np.concatenate(keys))
+    key = key[np.diff(key, prepend=-1) > 0]
     over = np.zeros((len(key), len(found)), bool)
     contrast = np.zeros((len(key), len(found)))
+    by_land = np.zeros(len(key), bool)
     smooth = np.zeros((len(key), len(found)), np.float32)
     for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
         at = np.searchsorted(key, mine)
         over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
+        by_land[at] |= part.by_land
     line, sample = key // width, key % width
-    return Pixels(line, sample, _on_land(land, shore, line, sample), over, contrast, smooth)
-
-
-def _on_land(land: LandSource, shore: Uint8, line: NDArray[np.int64], sample: NDArray[np.int64]) -> Bools:
-    """Say which pixels are land or touch it: their 3 x 3 mean is land's as well."""
-    row, col = line // CELL_PX, sample // CELL_PX
-    on_land = np.zeros(len(line), bool)
-    # A pixel at the edge of a cell of sea may touch the land of the next.
-    doubtful = np.flatnonzero(_within(shore != SEA, 1)[row, col])
-    patch = row[doubtful] // _PATCH_CELLS * 100_000 + col[doubtful] // _PATCH_CELLS
-    order = np.argsort(patch, kind="stable")
-    for here in np.split(doubtful[order], np.flatnonzero(np.diff(patch[order])) + 1):
-        if not len(here):
-            continue
-        top, left = int(line[here].min()) - 1, int(sample[here].min()) - 1
-        window = Window(top, left, int(line[here].max()) + 2 - top, int(sample[here].max()) + 2 - left)
-        near = _within(np.asarray(land.mask(window), bool), 1)
-        on_land[here] = near[line[here] - top, sample[here] - left]
-    return on_land
+    return Pixels(line, sample, by_land, over, contrast, smooth)
 
 
 def _candidates(
     scene: Scene, pixels: Pixels, settings: ScanSettings
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
-    at_sea, on_land = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
+    clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
+    at_sea = [cluster for cluster in clusters if not cluster.by_land]
     strongest = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
     kept = sorted(strongest[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
     lines, samples = np.array([c.line_px for c in kept]), np.array([c.sample_px for c in kept])
@@ -340,7 +282,7 @@ def _candidates(
     ]
     counts = {
         "candidates": len(candidates),
-        "candidates_on_land": on_land,
+        "candidates_at_shore": len(clusters) - len(at_sea),
         "candidates_over_limit": len(at_sea) - len(kept),
     }
     return tuple(candidates), counts

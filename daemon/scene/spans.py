@@ -102,9 +102,7 @@ class Spans:
         run = np.searchsorted(self.line * wide + self.start - low, line * wide + sample - low, "right") - 1
         if not len(self.line):
             return np.zeros(line.shape, bool)
-        found: NDArray[np.bool_] = (
-            inside & (run >= 0) & (self.line[run] == line) & (sample < self.stop[run])
-        )
+        found: NDArray[np.bool_] = inside & (run >= 0) & (self.line[run] == line) & (sample < self.stop[run])
         return found
 
 

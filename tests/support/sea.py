@@ -116,6 +116,11 @@ class FakeLand:
     def mask(self, window):
         return cut(self.land, window, False)
 
+    def runs(self):
+        edges = np.diff(np.pad(self.land, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        line, start = np.nonzero(edges > 0)
+        return line, start, np.nonzero(edges < 0)[1]
+
     def cells(self):
         rows, cols = (-(-size // 8) for size in self.land.shape)
         padded = np.pad(

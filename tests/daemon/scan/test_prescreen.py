@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from daemon.scan import ScanSettings, band, prescreen, scan
-
 from daemon.scan.coverage import split_antimeridian
 from engine.errors import InputError
 from tests.support.sea import FakeLand, FakeScene, FlatGeometry, Target, sea_scene
@@ -154,14 +153,14 @@ def test_negative_power_is_kept():
 
 
 def test_what_lies_on_land_is_counted_and_dropped():
-    on_land, at_sea = Target(300, 205, 60, 0, 45), Target(300, 420, 60, 0, 45)
+    on_land, at_sea = Target(300, 217, 60, 0, 45), Target(300, 420, 60, 0, 45)
     scene = sea_scene((600, 600), [on_land, at_sea], seed=4)
     land = np.zeros(scene.shape, bool)
     land[:, :220] = True
     result = scan(scene, FakeLand(land))
     assert nearest_m(result, on_land) > 500
     assert nearest_m(result, at_sea) < 25
-    assert result.counts["candidates_on_land"] >= 1
+    assert result.counts["exceeding_pixels_on_land"] >= 1
     assert result.coverage.land_fraction == pytest.approx(220 / 600, abs=0.02)
 
 
