@@ -202,7 +202,8 @@ class BandScanner:
         settings, rows = self._settings, (self._begin, self._end)
         rings = cells.ring_sums(self._fields, first, stop, rows, settings.guard, settings.radius)
         cells.trim_cells(
-            first, stop, rings, settings.trim_sigmas, self._sums, self._gain, self._nesz, self._fields, self._kept
+            first, stop, rings, settings.trim_sigmas,
+            self._sums, self._gain, self._nesz, self._fields, self._kept,
         )  # fmt: skip
         return stop
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.domain import Box
-from daemon.scan.kernels import link
+from daemon.scan.kernels import link, sum_clusters
 from engine.runtime.image import CORE_PX
+
+_CELLS = 1 << 16  # more cores than any scene has in a row or a column
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +26,27 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
-    """Pixels that belong together."""
+class Clusters:
+    """Pixels that belong together, [m] each."""
 
-    line_px: float  # centroid, weighted by what rises above the local mean
-    sample_px: float
-    box_px: Box
-    pixels: int
-    by_land: bool  # its brightest pixel is
-    over: NDArray[np.bool_]  # [p]
-    contrast: float  # highest, over all polarisations
-    peak: float  # smooth sigma0 of that pixel, in that polarisation
+    line_px: NDArray[np.float64]  # centroid, weighted by what rises above the local mean
+    sample_px: NDArray[np.float64]
+    box_px: NDArray[np.float64]  # x1, y1, x2, y2, [m, 4]
+    pixels: NDArray[np.int64]
+    by_land: NDArray[np.bool_]  # the brightest pixel is
+    over: NDArray[np.bool_]  # [m, p]
+    contrast: NDArray[np.float64]  # highest, over all polarisations
+    peak: NDArray[np.float32]  # smooth sigma0 of that pixel, in that polarisation
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def only(self, keep: NDArray[np.bool_] | NDArray[np.int64]) -> Clusters:
+        """Take some of them, by mask or index."""
+        return Clusters(*(getattr(self, field.name)[keep] for field in fields(self)))
 
 
-def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> list[Cluster]:
+def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> Clusters:
     """Join pixels that lie at most ``gap_px`` apart in line and in sample.
 
     A cluster longer than ``max_extent_px`` is cut along the cores of the chip lattice.
@@ -48,46 +56,29 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> list[Cluster]:
         gap_px: largest distance, in line and in sample.
         max_extent_px: longest cluster.
     """
-    if len(pixels.line) == 0:
-        return []
-    _, label = np.unique(link(pixels.line, pixels.sample, gap_px), return_inverse=True)
-    top, bottom = _extremes(pixels.line, label)
-    left, right = _extremes(pixels.sample, label)
-    large = (np.maximum(bottom - top, right - left) + 1 > max_extent_px)[label]
-    cell = np.where(large, (pixels.line // CORE_PX) * 100_000 + pixels.sample // CORE_PX, -1)
-    _, label = np.unique(np.stack([label, cell], 1), axis=0, return_inverse=True)
-    return _describe(pixels, label.reshape(-1))
-
-
-def _extremes(
-    values: NDArray[np.int64], label: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    order = np.argsort(label, kind="stable")
-    starts = np.searchsorted(label[order], np.arange(label.max() + 1))
-    return np.minimum.reduceat(values[order], starts), np.maximum.reduceat(values[order], starts)
-
-
-def _describe(pixels: Pixels, label: NDArray[np.int64]) -> list[Cluster]:
-    top, bottom = _extremes(pixels.line, label)
-    left, right = _extremes(pixels.sample, label)
-    weight = np.maximum(pixels.contrast.max(1) - 1, 1e-6)
-    mass = np.bincount(label, weight)
-    line, sample = (np.bincount(label, weight * at) / mass for at in (pixels.line, pixels.sample))
-    order = np.argsort(label, kind="stable")
-    groups = np.split(order, np.searchsorted(label[order], np.arange(1, label.max() + 1)))
-    clusters = []
-    for i, members in enumerate(groups):
-        at, band = np.unravel_index(pixels.contrast[members].argmax(), (len(members), pixels.over.shape[1]))
-        clusters.append(
-            Cluster(
-                line_px=round(float(line[i]), 3),
-                sample_px=round(float(sample[i]), 3),
-                box_px=(float(left[i]), float(top[i]), float(right[i] + 1), float(bottom[i] + 1)),
-                pixels=len(members),
-                by_land=bool(pixels.by_land[members[at]]),
-                over=np.asarray(pixels.over[members].any(0)),
-                contrast=float(pixels.contrast[members][at, band]),
-                peak=float(pixels.smooth[members][at, band]),
-            )
-        )
-    return clusters
+    label, count = link(pixels.line, pixels.sample, gap_px)
+    contrast = pixels.contrast.max(1)
+    sums, brightest = sum_clusters(label, count, pixels.line, pixels.sample, contrast)
+    longest = np.maximum(sums[:, 2] - sums[:, 0], sums[:, 3] - sums[:, 1])
+    cut = np.flatnonzero((longest > max_extent_px)[label])
+    if len(cut):
+        cell = pixels.line[cut] // CORE_PX * _CELLS + pixels.sample[cut] // CORE_PX
+        key: NDArray[np.int64] = label[cut] * _CELLS**2 + cell
+        part = np.unique(key, return_inverse=True)[1]
+        label[cut] = count + part
+        label = np.unique(label, return_inverse=True)[1].astype(np.int64)
+        count = int(label.max()) + 1
+        sums, brightest = sum_clusters(label, count, pixels.line, pixels.sample, contrast)
+    over = np.zeros((count, pixels.over.shape[1]), bool)
+    for k in range(over.shape[1]):
+        over[label[pixels.over[:, k]], k] = True
+    return Clusters(
+        line_px=(sums[:, 5] / sums[:, 4]).round(3),
+        sample_px=(sums[:, 6] / sums[:, 4]).round(3),
+        box_px=sums[:, :4],
+        pixels=np.bincount(label, minlength=count),
+        by_land=pixels.by_land[brightest],
+        over=over,
+        contrast=contrast[brightest],
+        peak=pixels.smooth[brightest, pixels.contrast[brightest].argmax(1)],
+    )

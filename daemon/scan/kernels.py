@@ -1,7 +1,7 @@
 """The compiled loops over pixels, each with its plain formula.
 
-Pixels are summed up into cells of 8 x 8. Lines of the image and rows of the grid of cells are kept in circles:
-line l lies at l mod the circle's length, so that memory is bounded and nothing is ever moved.
+Pixels are summed up into cells of 8 x 8. Lines of the image and rows of the grid of cells are kept in
+circles: line l lies at l mod the circle's length, so that memory is bounded and nothing is ever moved.
 
 ``s`` is the sum of 3 x 3 squared digital numbers around a pixel, edges repeated beyond the scene: nine times
 the mean intensity there.
@@ -16,7 +16,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 CELL_PX = 8
-Uint8, Uint16, Int64 = NDArray[np.uint8], NDArray[np.uint16], NDArray[np.int64]
+Uint8 = NDArray[np.uint8]
+Uint16 = NDArray[np.uint16]
+Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 _TILE = 512  # samples at a time: what is between the loops stays in the first cache
@@ -47,7 +49,7 @@ def sum_cells(
 
 @compiled
 def _sum_cells(lines, first_row, stop_row, total_lines, noise, sums):  # type: ignore[no-untyped-def]
-    samples, cols = lines.shape[1], noise.shape[1]
+    samples = lines.shape[1]
     scratch = np.zeros(14 * _ROW, np.float32)
     level = np.zeros(_ROW, np.float32)
     for row in range(first_row, stop_row):
@@ -200,7 +202,8 @@ def exceeding(
     sums = np.empty(CELL_PX**2 * len(cells), np.float32)
     close = np.zeros(CELL_PX**2 * len(cells), np.bool_)
     count, on_land = _exceeding(
-        lines, total_lines, cells, limits, ashore, land.first, land.start, land.stop, reach_px, found, sums, close
+        lines, total_lines, cells, limits, ashore, land.first, land.start, land.stop, reach_px,
+        found, sums, close,
     )  # fmt: skip
     return found[:count].copy(), sums[:count].copy(), close[:count].copy(), int(on_land)
 
@@ -248,7 +251,7 @@ def _by_land(line, sample, reach, total_lines, first, start, stop):  # type: ign
     return False
 
 
-def link(line: Int64, sample: Int64, gap_px: int) -> Int64:
+def link(line: Int64, sample: Int64, gap_px: int) -> tuple[Int64, int]:
     """Label pixels that are joined by steps of at most ``gap_px`` in line and in sample.
 
     Plainly: the connected components of the graph of such steps.
@@ -259,10 +262,11 @@ def link(line: Int64, sample: Int64, gap_px: int) -> Int64:
         gap_px: longest step.
 
     Returns:
-        Index of a pixel that stands for the whole, [n].
+        Component of each pixel, numbered by their first pixels, [n]; number of components.
     """
     after = np.searchsorted(line, line, "right")
-    return np.asarray(_link(line, sample, after, gap_px))
+    label, count = _link(line, sample, after, gap_px)
+    return label, int(count)
 
 
 @compiled
@@ -288,9 +292,15 @@ def _link(line, sample, after, gap_px):  # type: ignore[no-untyped-def]
                 _unite(parent, i, low)
                 low += 1
             start = stop
+    label, count = np.empty(n, np.int64), 0
     for i in range(n):
-        parent[i] = _root(parent, i)
-    return parent
+        root = _root(parent, i)  # the first pixel of the component
+        if root == i:
+            label[i] = count
+            count += 1
+        else:
+            label[i] = label[root]
+    return label, count
 
 
 @compiled
@@ -308,3 +318,44 @@ def _unite(parent, i, j):  # type: ignore[no-untyped-def]
         parent[b] = a
     elif b < a:
         parent[a] = b
+
+
+def sum_clusters(
+    label: Int64, count: int, line: Int64, sample: Int64, contrast: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Int64]:
+    """Sum up the pixels of each cluster.
+
+    Plainly: sums[:, :4] = the box, x1, y1, x2, y2 at pixel edges; sums[:, 4:] = sums of weight, weight line
+    and weight sample, the weight being what the contrast has over one.
+
+    Args:
+        label: cluster of each pixel, [n].
+        count: number of clusters.
+        line: [n].
+        sample: [n].
+        contrast: intensity over the sea's mean, [n].
+
+    Returns:
+        Sums, [count, 7], and the index of each cluster's first brightest pixel, [count].
+    """
+    sums, brightest = np.empty((count, 7)), np.full(count, -1, np.int64)
+    _sum_clusters(label, line, sample, contrast, sums, brightest)
+    return sums, brightest
+
+
+@compiled
+def _sum_clusters(label, line, sample, contrast, sums, brightest):  # type: ignore[no-untyped-def]
+    for i in range(label.size):
+        k = label[i]
+        x, y, weight = np.float64(sample[i]), np.float64(line[i]), max(contrast[i] - 1, 1e-6)
+        if brightest[k] < 0:
+            sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3] = x, y, x + 1, y + 1
+            sums[k, 4], sums[k, 5], sums[k, 6] = 0.0, 0.0, 0.0
+            brightest[k] = i
+        sums[k, 0], sums[k, 1] = min(sums[k, 0], x), min(sums[k, 1], y)
+        sums[k, 2], sums[k, 3] = max(sums[k, 2], x + 1), max(sums[k, 3], y + 1)
+        sums[k, 4] += weight
+        sums[k, 5] += weight * y
+        sums[k, 6] += weight * x
+        if contrast[i] > contrast[brightest[k]]:
+            brightest[k] = i

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from daemon.domain import Candidate, Clutter, Coverage
 from daemon.scan import band, thresholds
 from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
-from daemon.scan.clusters import Cluster, Pixels, join
+from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
 from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
@@ -132,7 +132,8 @@ def scan(
         if part.cells_over > sizes.most_cells:
             saturated = True
             notes.append(
-                f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} were taken"
+                f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
+                "were taken"
             )
     clutter = tuple(_clutter(name, part) for name, part in scans.items())
     sea = sound & (ground.cells != LAND)
@@ -271,38 +272,38 @@ def _candidates(
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
     clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
-    at_sea = [cluster for cluster in clusters if not cluster.by_land]
-    strongest = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
-    kept = sorted(strongest[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
-    lines, samples = np.array([c.line_px for c in kept]), np.array([c.sample_px for c in kept])
-    lon, lat = scene.geometry.lonlat(lines, samples) if kept else (lines, lines)
-    candidates = [
-        _candidate(scene, index, cluster, float(lon[index]), float(lat[index]))
-        for index, cluster in enumerate(kept)
-    ]
+    at_sea = clusters.only(~clusters.by_land)
+    strongest = np.lexsort((at_sea.sample_px, at_sea.line_px, -at_sea.contrast))[: settings.max_candidates]
+    kept = at_sea.only(strongest)
+    kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))
+    lon, lat = scene.geometry.lonlat(kept.line_px, kept.sample_px) if len(kept) else ((), ())
+    candidates = []
+    for k in range(len(kept)):
+        cell = cell_of(kept.line_px[k], kept.sample_px[k])
+        x1, y1, x2, y2 = kept.box_px[k].tolist()
+        candidates.append(
+            Candidate(
+                index=k,
+                line_px=float(kept.line_px[k]),
+                sample_px=float(kept.sample_px[k]),
+                lon_deg=float(lon[k]),
+                lat_deg=float(lat[k]),
+                box_px=(x1, y1, x2, y2),
+                pixels=int(kept.pixels[k]),
+                polarisations=tuple(
+                    name for name, over in zip(scene.polarisations, kept.over[k], strict=True) if over
+                ),
+                peak_db=_db(float(kept.peak[k])),
+                contrast_db=_db(float(kept.contrast[k])),
+                cell=(cell.row, cell.col),
+            )
+        )
     counts = {
         "candidates": len(candidates),
         "candidates_at_shore": len(clusters) - len(at_sea),
         "candidates_over_limit": len(at_sea) - len(kept),
     }
     return tuple(candidates), counts
-
-
-def _candidate(scene: Scene, index: int, cluster: Cluster, lon_deg: float, lat_deg: float) -> Candidate:
-    cell = cell_of(cluster.line_px, cluster.sample_px)
-    return Candidate(
-        index=index,
-        line_px=cluster.line_px,
-        sample_px=cluster.sample_px,
-        lon_deg=lon_deg,
-        lat_deg=lat_deg,
-        box_px=cluster.box_px,
-        pixels=cluster.pixels,
-        polarisations=tuple(np.array(scene.polarisations)[cluster.over].tolist()),
-        peak_db=_db(cluster.peak),
-        contrast_db=_db(cluster.contrast),
-        cell=(cell.row, cell.col),
-    )
 
 
 def _clutter(name: str, scanned: BandScan) -> Clutter:

@@ -104,12 +104,12 @@ class Scene:
         return Radiometry(dn, intensity, nesz, intensity - nesz, valid)
 
     def tables(self, polarisation: str, lines: Positions, samples: Positions) -> tuple[Float32, Float32]:
-        """Return 1 / A^2 and the noise power in DN^2 at increasing lines and samples, [h, w] or [1, w] each."""
+        """Return 1 / A^2 and the noise power in DN^2 at increasing positions, [h, w] or [1, w] each."""
         band = self.bands[polarisation]
         return band.calibration.gain(lines, samples), band.noise.power(lines, samples)
 
     def read_lines(self, polarisation: str, first_line: int, out: NDArray[np.uint16]) -> None:
-        """Fill whole lines of digital numbers, [lines, samples], all within the scene; as `Raster.read_lines`."""
+        """Fill whole lines of digital numbers, [lines, samples]; as `Raster.read_lines`."""
         self.bands[polarisation].raster.read_lines(first_line, out)
 
     def block_lines(self, polarisation: str) -> int:

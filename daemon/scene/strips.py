@@ -50,7 +50,7 @@ class Strips:
                 low, high = max(int(self.lines[run]), first_line), min(int(self.lines[run + 1]), stop)
                 if low >= stop:
                     break
-                part = memoryview(out[low - first_line : high - first_line]).cast("B")
+                part = out[low - first_line : high - first_line].data.cast("B")
                 _fill(handle, part, int(self.offsets[run]) + (low - int(self.lines[run])) * pitch)
         finally:
             os.close(handle)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from daemon.scan import ScanSettings, band, prescreen, scan
+from daemon.scan import ScanSettings, prescreen, scan
+from daemon.scan import band as band_module
 from daemon.scan.coverage import split_antimeridian
 from engine.errors import InputError
 from tests.support.sea import FakeLand, FakeScene, FlatGeometry, Target, sea_scene
@@ -87,7 +88,7 @@ def test_chunks_and_threads_change_nothing(scene, monkeypatch, chunk_lines, thre
     land = np.zeros(scene.shape, bool)
     land[:200, 400:] = True
     reference = scan(scene, FakeLand(land), threads=1)
-    monkeypatch.setattr(band, "_CHUNK_LINES", chunk_lines)
+    monkeypatch.setattr(band_module, "_CHUNK_LINES", chunk_lines)
     monkeypatch.setattr(prescreen, "_LEAST_ROWS", 8)
     assert scan(scene, FakeLand(land), threads=threads) == reference
 
