@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from daemon.errors import SceneCorrupt
 from daemon.scene.spans import Spans
 from engine.runtime.land import Coastline
-from engine.runtime.rings import Rings
 from engine.runtime.shore import Shore
 
 if TYPE_CHECKING:
@@ -119,8 +118,8 @@ class SceneLand:
 def relevant(coastline: Coastline, footprint: BaseGeometry) -> bool:
     """Return whether there can be sea in a scene, from its footprint alone.
 
-    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the edges
-    that a provider draws straight, is land: then no pixel of the scene is sea.
+    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the
+    edges that a provider draws straight, is land: then no pixel of the scene is sea.
 
     Args:
         coastline: says what counts as land.

@@ -1,8 +1,8 @@
 """Land as runs of pixels along each line: how polygons become pixels, for a whole scene at once.
 
 A pixel is land where its centre lies in a ring of odd level and in none of a higher, even one (inside by the
-even-odd rule). Along a line the answer changes only where an edge crosses it, so a scene's mask is the sorted
-list of these places: some hundred thousand numbers, from which any window and any grid of cells follow exactly.
+even-odd rule). Along a line the answer changes only where an edge crosses it, so a scene's mask is the
+sorted list of these places: some hundred thousand numbers, from which any window and any grid of cells follow.
 """
 
 from __future__ import annotations
@@ -102,9 +102,7 @@ class Spans:
         run = np.searchsorted(self.line * wide + self.start - low, line * wide + sample - low, "right") - 1
         if not len(self.line):
             return np.zeros(line.shape, bool)
-        found: NDArray[np.bool_] = (
-            inside & (run >= 0) & (self.line[run] == line) & (sample < self.stop[run])
-        )
+        found: NDArray[np.bool_] = inside & (run >= 0) & (self.line[run] == line) & (sample < self.stop[run])
         return found
 
 

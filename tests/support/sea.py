@@ -97,6 +97,24 @@ class FakeLand:
     def mask(self, window):
         return cut(self.land, window, False)
 
+    def cells(self):
+        rows, cols = (-(-size // 8) for size in self.land.shape)
+        count, pixels = np.zeros((rows, cols)), np.zeros((rows, cols))
+        for k in range(8):
+            for j in range(8):
+                part = self.land[k::8, j::8]
+                count[: part.shape[0], : part.shape[1]] += part
+                pixels[: part.shape[0], : part.shape[1]] += 1
+        return ((count > 0).astype(np.uint8) + (count == pixels)).astype(np.uint8)
+
+    def shore_m(self, line_px, sample_px):
+        line, sample = np.broadcast_arrays(np.asarray(line_px, float), np.asarray(sample_px, float))
+        at = np.argwhere(self.land)
+        if not len(at):
+            return np.full(line.shape, np.inf)
+        apart = np.hypot(line[..., None] - at[:, 0], sample[..., None] - at[:, 1]).min(-1) * 10.0
+        return np.where(apart > 5, apart, 0.0)
+
 
 def cut(array, window, fill):
     """Cut a window that may reach beyond the array."""

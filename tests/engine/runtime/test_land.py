@@ -36,7 +36,6 @@ LAND = {
 SEA = {
     "Bothnian Bay": (23.0, 64.5),
     "Sea of Azov": (36.5, 46.0),
-
     "Palau, lagoon": (134.36, 7.25),
     "Oresund": (12.85, 55.68),
     "Strait of Gibraltar": (-5.5, 35.95),
