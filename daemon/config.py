@@ -110,7 +110,7 @@ class LandSettings(Group):
 
     inland_water: str = Field(
         default="all",
-        description="Inland water that is searched: all, none, seas (the large lakes and the Caspian Sea), or "
+        description="Inland water that is searched: all, none, seas (the Caspian and the great lakes), or "
         "names of seas, separated by commas.",
     )
 
