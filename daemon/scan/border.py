@@ -1,11 +1,11 @@
 """Cells that hold no data, hold border noise, or lie too near to either.
 
-Two things lie between a product's edge and its image. Where nothing was recorded the numbers are zero: at both
-ends of the lines, in steps, since the swath's start follows the earth. And products made before March 2018
-(IPF before 2.90) were not cleaned beside it: there the numbers are small but not zero, along the lines'
+Two things lie between a product's edge and its image. Where nothing was recorded the numbers are zero: at
+both ends of the lines, in steps, since the swath's start follows the earth. And products made before March
+2018 (IPF before 2.90) were not cleaned beside it: there the numbers are small but not zero, along the lines'
 ends and in the first and last lines of a datatake. They are too dark to be an image: the darkest sea still
-returns the receiver's own noise. (In a real VH scene off Cape Hatteras, decimated, the darkest twentieth of
-the pixels lay at 0.8 times what the noise table of a scene of the same mode says, or above.) Darkness alone is
+returns the receiver's own noise. (In a real VH scene off Cape Hatteras, decimated, all but the darkest
+twentieth of the pixels lay above 0.8 times the noise table of another scene of that mode.) Darkness alone is
 not enough: it must reach the cell from the product's edge.
 
 A product's first and last lines are cuts between slices, where the data goes on; they are no border.
@@ -26,8 +26,8 @@ NEAR_ROWS = 4  # rows beside a cell that may make it unsound
 BORDER_ROWS = 32  # border noise of the first and last lines reaches so far: 256 lines
 
 _DARK = 0.5  # share of the noise below which nothing is an image
-# Noise-equivalent sigma0 where the table is zero, as throughout in IPF 2.36 and at the swath's ends in others:
-# the lowest of six products with tables of their own is -31.3 dB.
+# Noise-equivalent sigma0 where the table is zero, as throughout in IPF 2.36 and at swath ends in others: near
+# the lowest of the real tables at hand that do not run out to zero (-31.3 dB; the others -29.9 to -28.1 dB).
 _NOMINAL_NESZ = 10**-3.1
 
 Bools = NDArray[np.bool_]
@@ -67,7 +67,7 @@ def unsound_cells(
     missing: Bools = zeros >= MISSING_PX
     floor = noise_dn2 if gain is None else np.maximum(noise_dn2, np.float32(_NOMINAL_NESZ) / gain)
     void = missing | (mean_dn2 < np.float32(_DARK) * floor)
-    bad = missing | (void & _reached(void, rows_above, rows_below))
+    bad: Bools = missing | (void & _reached(void, rows_above, rows_below))
     for axis in (0, 1):
         bad = _grown(bad, reach, axis)
     return bad
@@ -90,7 +90,7 @@ def _reached(void: Bools, rows_above: int, rows_below: int) -> Bools:
 
 def _grown(cells: Bools, reach: int, axis: int) -> Bools:
     """Return where a cell lies at most `reach` away along an axis."""
-    grown = cells.copy()
+    grown: Bools = cells.copy()
     at, out = np.moveaxis(cells, axis, 0), np.moveaxis(grown, axis, 0)
     for step in range(1, reach + 1):
         out[step:] |= at[:-step]

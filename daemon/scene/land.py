@@ -43,6 +43,9 @@ class LandSource(Protocol):
     def cells(self) -> NDArray[np.uint8]:
         """Return SEA, MIXED or LAND for each cell of 8 x 8 px of the scene, [rows, cols]."""
 
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the runs of land along lines: line, first sample, the sample after the last; [n] each."""
+
     def shore_m(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the distance to the nearest land, 0 on land, inf beyond 50 km, [...]."""
 
@@ -79,6 +82,10 @@ class SceneLand:
     def cells(self) -> NDArray[np.uint8]:
         """Return SEA, MIXED or LAND for each cell of 8 x 8 px, [rows, cols]: exactly what `mask` holds."""
         return self._spans.cells(self._geometry.shape, CELL_PX)
+
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the runs of land along lines, by line and sample: what `mask` holds."""
+        return self._spans.line, self._spans.start, self._spans.stop
 
     def shore_m(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return the distance of positions to the nearest land, in metres.

@@ -62,9 +62,7 @@ class Shore:
         nearest = np.full(len(places), np.inf)
         if not (len(places) and len(self._middle)):
             return nearest.reshape(lon.shape)
-        block = (
-            np.floor(places / _BLOCK_M).astype(np.int64) + 1000
-        )  # the earth's radius is 425 blocks at most
+        block = np.floor(places / _BLOCK_M).astype(np.int64) + 1000  # the earth reaches 425 blocks out
         block = (block[:, 0] * 2000 + block[:, 1]) * 2000 + block[:, 2]
         order = np.argsort(block, kind="stable")
         pairs = []

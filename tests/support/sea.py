@@ -97,15 +97,18 @@ class FakeLand:
     def mask(self, window):
         return cut(self.land, window, False)
 
+    def runs(self):
+        edges = np.diff(np.pad(self.land, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        line, start = np.nonzero(edges > 0)
+        return line, start, np.nonzero(edges < 0)[1]
+
     def cells(self):
         rows, cols = (-(-size // 8) for size in self.land.shape)
-        count, pixels = np.zeros((rows, cols)), np.zeros((rows, cols))
-        for k in range(8):
-            for j in range(8):
-                part = self.land[k::8, j::8]
-                count[: part.shape[0], : part.shape[1]] += part
-                pixels[: part.shape[0], : part.shape[1]] += 1
-        return ((count > 0).astype(np.uint8) + (count == pixels)).astype(np.uint8)
+        padded = np.pad(
+            self.land, [(0, rows * 8 - self.land.shape[0]), (0, cols * 8 - self.land.shape[1])], mode="edge"
+        )
+        parts = padded.reshape(rows, 8, cols, 8)
+        return parts.any((1, 3)).astype(np.uint8) + parts.all((1, 3))
 
     def shore_m(self, line_px, sample_px):
         line, sample = np.broadcast_arrays(np.asarray(line_px, float), np.asarray(sample_px, float))
