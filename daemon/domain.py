@@ -31,7 +31,7 @@ CandidateState = Literal["confirmed", "rejected", "unanswered", "not_examined"]
 PriorStatus = Literal["absent", "partial", "full"]
 
 # The names of flags. A flag marks a detection and never removes it.
-# near_land     land within settings.near_land_m; evidence: distance_m (at most; from the mask's grid)
+# near_land     land within settings.near_land_m; evidence: distance_m
 # azimuth_ghost stands where a much brighter target has its ghost; evidence: order, source_line_px,
 #               source_sample_px, source_db
 # clipped       the object touches the scene's edge or no data; evidence: invalid_px
@@ -107,6 +107,7 @@ class Candidate:
     cell: tuple[int, int]  # row and column of the lattice cell whose core holds the centroid
     state: CandidateState = "not_examined"
     score: float | None = None  # of the object that confirmed it
+    shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ class Detection:
     prior_status: PriorStatus
     prior_year: int | None
     flags: tuple[Flag, ...] = ()
+    shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
 
     def flag(self, name: FlagName) -> Flag | None:
         """Return the flag of a name, None where it is not set."""

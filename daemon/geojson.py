@@ -101,6 +101,7 @@ def _feature(result: SceneResult, detection: Detection) -> dict[str, Any]:
             "peak_db": detection.peak_db,
             "contrast_db": detection.contrast_db,
             "incidence_deg": detection.incidence_deg,
+            "shore_m": detection.shore_m,
             "flags": [{"name": flag.name, **flag.evidence} for flag in detection.flags],
             "candidate": detection.candidate,
             "line_px": detection.line_px,
@@ -122,6 +123,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "line_px": candidate.line_px,
         "sample_px": candidate.sample_px,
         "contrast_db": candidate.contrast_db,
+        "shore_m": candidate.shore_m,
         "state": candidate.state,
         "score": None if candidate.score is None else round(candidate.score, 4),
     }

@@ -24,9 +24,10 @@ def open_process(settings: Settings) -> tuple[Process, Versions]:
 
     Raises:
         ArtifactError: the engine bundle does not fit.
+        InputError: a sea in the settings has no such name.
     """
     predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
-    coastline = Coastline.load()
+    coastline = Coastline.load(settings.land.inland_water)
     prior = _open_prior(settings.prior.index)
 
     def look(uri: str) -> SceneResult:

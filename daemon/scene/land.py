@@ -125,8 +125,8 @@ class SceneLand:
 def relevant(coastline: Coastline, footprint: BaseGeometry) -> bool:
     """Return whether there can be sea in a scene, from its footprint alone.
 
-    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the edges
-    that a provider draws straight, is land: then no pixel of the scene is sea.
+    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the
+    edges that a provider draws straight, is land: then no pixel of the scene is sea.
 
     Args:
         coastline: says what counts as land.

@@ -1,8 +1,8 @@
 """Land as runs of pixels along each line: how polygons become pixels, for a whole scene at once.
 
 A pixel is land where its centre lies in a ring of odd level and in none of a higher, even one (inside by the
-even-odd rule). Along a line the answer changes only where an edge crosses it, so a scene's mask is the sorted
-list of these places: some hundred thousand numbers, from which any window and any grid of cells follow exactly.
+even-odd rule). Along a line the answer changes only where an edge crosses it, so a scene's mask is the
+sorted list of these places: some hundred thousand numbers, and any window or grid of cells follows from it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from engine.runtime.rings import Rings
 Array = NDArray[np.float64]
 
 REACH_M = 50_000.0
+_EDGE_DEG = 0.02  # longer edges would sink below the ground
 _EDGE_M = 500.0  # pieces of shore are no longer
 _CHUNK = 16  # pieces that are ruled out together
 _BLOCK_M = 25_000.0  # places that are asked together lie in a cube of this side
@@ -24,8 +25,8 @@ _DEGREE_M = 110_500.0  # no degree of latitude is shorter
 class Shore:
     """The shores in a box, as straight pieces through the earth.
 
-    A chord of 50 km is 0.13 m shorter than its arc, and a piece of shore sinks by a few millimetres: distances
-    between ECEF positions serve, and know of no antimeridian and no pole.
+    A chord of 50 km is 0.13 m shorter than its arc, and that of a piece of shore sinks by 0.1 m at most:
+    distances between ECEF positions serve, and know of no antimeridian and no pole.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Shore:
             reach_m: beyond it a distance is infinite.
         """
         self.reach_m = reach_m
-        a, b = _ends(coastline, coastline.rings(*_widened(box, reach_m)))
+        a, b = _ends(coastline, coastline.rings(*_widened(box, reach_m)).densified(_EDGE_DEG))
         pieces = np.maximum(np.ceil(np.linalg.norm(b - a, axis=1) / _EDGE_M), 1).astype(int)
         edge = np.repeat(np.arange(len(a)), pieces)
         number = np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
@@ -55,15 +56,13 @@ class Shore:
         self._radius = np.linalg.norm(chunks - self._centre[:, None], axis=-1).max(axis=1, initial=0.0)
 
     def distance_m(self, lon_deg: ArrayLike, lat_deg: ArrayLike) -> Array:
-        """Return the distance of places to the nearest shore, on land or at sea; inf beyond the reach, [...]."""
+        """Return how far places are from the nearest shore, on either side; inf beyond the reach, [...]."""
         lon, lat = np.broadcast_arrays(np.asarray(lon_deg, float), np.asarray(lat_deg, float))
         places = ecef_from_geodetic(lon.ravel(), lat.ravel())
         nearest = np.full(len(places), np.inf)
         if not (len(places) and len(self._middle)):
             return nearest.reshape(lon.shape)
-        block = (
-            np.floor(places / _BLOCK_M).astype(np.int64) + 1000
-        )  # the earth's radius is 425 blocks at most
+        block = np.floor(places / _BLOCK_M).astype(np.int64) + 1000  # the earth reaches 425 blocks out
         block = (block[:, 0] * 2000 + block[:, 1]) * 2000 + block[:, 2]
         order = np.argsort(block, kind="stable")
         pairs = []
@@ -83,7 +82,7 @@ class Shore:
         return nearest.reshape(lon.shape)
 
     def _near(self, places: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return pairs of place and piece among which is each place's nearest piece; places [n, 3] are near."""
+        """Return pairs of place [n, 3] and piece, the nearest of each place among them; places are near."""
         centre = places.mean(axis=0)
         p = places - centre
         radius = math.sqrt(float(np.einsum("ij,ij->i", p, p).max()))

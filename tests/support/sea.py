@@ -129,6 +129,14 @@ class FakeLand:
         parts = padded.reshape(rows, 8, cols, 8)
         return parts.any((1, 3)).astype(np.uint8) + parts.all((1, 3))
 
+    def shore_m(self, line_px, sample_px):
+        line, sample = np.broadcast_arrays(np.asarray(line_px, float), np.asarray(sample_px, float))
+        at = np.argwhere(self.land)
+        if not len(at):
+            return np.full(line.shape, np.inf)
+        apart = np.hypot(line[..., None] - at[:, 0], sample[..., None] - at[:, 1]).min(-1) * 10.0
+        return np.where(apart > 5, apart, 0.0)
+
 
 def cut(array, window, fill):
     """Cut a window that may reach beyond the array."""
