@@ -59,13 +59,13 @@ _MOST_TEXTURE = (
 # Bright cells are left out of the background, and a ring is finite: what `measure_background` gives lies this
 # much (base, and for each unit of the variance beyond speckle) below spread and mean of the same sea.
 # Measured with tools/bench_false_alarms.py.
-_SPREAD_LOST = {"k": (0.007, 0.0), "lognormal": (0.006, 0.05)}
+_SPREAD_LOST = {"k": (0.004, 0.02), "lognormal": (0.004, 0.06)}
 _MEAN_LOST = {"k": (0.0015, 0.0), "lognormal": (0.001, 0.013)}
 
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """Thresholds over the local mean, noise included, by noise share and spread; uniform, for kernels to index.
+    """Thresholds over the local mean, noise included, by noise share and spread, in uniform steps.
 
     Attributes:
         values: factors, [shares, spreads], float64, read-only; share 0 to 1, spread from 0.
@@ -80,12 +80,12 @@ class Factors:
     @property
     def shares(self) -> Array:
         """Noise over the mean, noise included, [shares]."""
-        return np.arange(self.values.shape[0]) * self.share_step
+        return np.arange(self.values.shape[0], dtype=np.float64) * self.share_step
 
     @property
     def spreads(self) -> Array:
         """Standard deviation over the mean, noise included, [spreads]."""
-        return np.arange(self.values.shape[1]) * self.spread_step
+        return np.arange(self.values.shape[1], dtype=np.float64) * self.spread_step
 
     def at(self, spread: NDArray[np.floating] | float, share: NDArray[np.floating] | float = 0.0) -> Array:
         """Interpolate, linear in both; the edges stand in beyond them, NaN gives NaN."""
@@ -159,6 +159,24 @@ def sea_factors(rate: float, model: ClutterModel, looks: float = IW_LOOKS) -> Fa
         rows.append((weights * known).sum(0))
     values = 1 + (np.stack(rows) - 1) * np.minimum(empty.spreads / alone, 1)
     return _fixed(np.maximum.accumulate(values, 1))
+
+
+def false_alarms_per_km2(rate: float, spread: float, spacing_m: tuple[float, float]) -> float:
+    """Candidates that chance makes of pure sea in one polarisation, for each km2.
+
+    Exceeding pixels come in clumps, which the prescreen joins (a gap of 3 px). The size of a clump was
+    measured with tools/bench_false_alarms.py and holds where a resolution cell is two pixels wide; texture
+    that varies over 4 px and more makes clumps up to a third larger, and so candidates fewer. Those of
+    several polarisations add up.
+
+    Args:
+        rate: probability that a pixel exceeds, in this polarisation.
+        spread: of the statistic, noise included.
+        spacing_m: of the pixels, azimuth and range.
+    """
+    texture = min(max(1 + 5 * (spread - 0.31), 1.0), 2.5)
+    clump_px = 1 + texture * (rate / 1e-4) ** 0.15
+    return float(rate * 1e6 / (spacing_m[0] * spacing_m[1]) / clump_px)
 
 
 def speckle_spread(looks: float = IW_LOOKS) -> float:
