@@ -75,7 +75,7 @@ class Factors:
 
     values: Array
     share_step: float = 1 / 16
-    spread_step: float = 1 / 100
+    spread_step: float = 1 / 200
 
     @property
     def shares(self) -> Array:
@@ -148,7 +148,7 @@ def sea_factors(rate: float, model: ClutterModel, looks: float = IW_LOOKS) -> Fa
     tails = np.stack([density @ _tail_over_texture(looks, share) for share in _KNOWN_SHARES])
     logs = np.log(np.maximum(tails, 1e-300))
     by_texture = [[np.interp(-np.log(rate), -row, _LOG_FACTOR) for row in part] for part in logs]
-    empty = Factors(np.empty((17, 301)))
+    empty = Factors(np.empty((17, 601)))
     variance = np.maximum(empty.spreads**2 - alone**2, 0) / (1 + alone**2)  # of sea and noise together
     rows = []
     for share in empty.shares:
