@@ -156,6 +156,23 @@ class Clutter:
 
 
 @dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How small a ship could have been seen over sea of one incidence and one clutter.
+
+    Medians over the cells; tuples hold one value for each of ``polarisations``.
+    """
+
+    incidence_deg: tuple[float, float]  # from, to
+    area_km2: float
+    polarisations: tuple[str, ...]  # that were searched there
+    mean_db: tuple[float, ...]  # sigma0 of the sea
+    nesz_db: tuple[float | None, ...]  # noise-equivalent sigma0; None where the product holds no noise
+    spread: tuple[float, ...]  # standard deviation of the smoothed intensity over its mean
+    threshold_db: tuple[float, ...]  # of smoothed sigma0
+    smallest_ship_m: float | None  # found with probability 0.9 under Coverage.rcs_model; None where it fails
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """Where the sea was looked at, and how small a ship could have been seen there."""
 
@@ -163,9 +180,11 @@ class Coverage:
     area_km2: float  # of valid sea pixels
     valid_fraction: float  # of the scene's pixels that hold data
     land_fraction: float  # of the valid pixels
-    smallest_ship_m: float | None  # found with probability 0.9 in the median sea, under rcs_model
+    smallest_ship_m: float | None  # found with probability 0.9 over 90% of area_km2, under rcs_model
     rcs_model: str
     clutter: tuple[Clutter, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()  # by incidence and clutter
+    false_alarms_per_1000_km2: float | None = None  # candidates that chance makes of sea, as expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
             "land_fraction": coverage.land_fraction,
             "smallest_ship_m": coverage.smallest_ship_m,
             "rcs_model": coverage.rcs_model,
+            "false_alarms_per_1000_km2": coverage.false_alarms_per_1000_km2,
+            "sensitivity": [asdict(entry) for entry in coverage.sensitivity],
             "clutter": [
                 {
                     "polarisation": sea.polarisation,

@@ -1,4 +1,4 @@
-"""Where the sea was looked at: an area on the globe, and the smallest ship that could be seen there."""
+"""Where the sea was looked at: an area on the globe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, segmentize, union_all
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry, BaseMultipartGeometry
 
-from daemon.domain import Clutter, Coverage
+from daemon.domain import Clutter, Coverage, Sensitivity
 from daemon.scan.background import CELL_PX, Array
+from daemon.scan.sensitivity import RCS_MODEL, scene_smallest_ship_m
 
 if TYPE_CHECKING:
     from daemon.scene.product import Scene
@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 _GROUP = 8  # cells to a side of a pixel of the area: 64 px
 _EDGE_PX = 512.0  # longest straight edge in the scene that is mapped to a straight edge on the globe
 
-# 115 ships with AIS lengths in one IW VV scene: the tenth percentile of the radar cross-section was
-# 35 dB m2 at 60 to 100 m and grew by about 11 dB to 250 m. Below 60 m the line is an extrapolation.
-RCS_MODEL = "tenth percentile of 115 AIS-matched ships, IW VV: 35 dB m2 + 22 log10(length / 80 m)"
-_CROSS_DB = 11.0  # by which the cross-polarised cross-section is lower
-_LOOKS = 4.4  # equivalent looks of IW GRDH
-_SPACING_M = (8.0, 12.5)  # over which these hold
-_CAPTURED = 0.75  # share of a point target's energy within 3 x 3 px of 10 m at 20 x 22 m resolution
-
 
 def coverage_of(
-    scene: Scene, sea_pixels: Array, valid: int, land: int, clutter: Sequence[Clutter]
+    scene: Scene,
+    sea_pixels: Array,
+    valid: int,
+    land: int,
+    clutter: Sequence[Clutter],
+    sensitivity: Sequence[Sensitivity] = (),
+    false_alarms_per_1000_km2: float | None = None,
 ) -> Coverage:
     """Sum up what was looked at.
 
@@ -41,6 +39,8 @@ def coverage_of(
         valid: valid pixels of the scene, land included.
         land: valid pixels on land.
         clutter: the sea of each polarisation.
+        sensitivity: of `daemon.scan.sensitivity.sensitivity_of`.
+        false_alarms_per_1000_km2: candidates that chance makes.
 
     Returns:
         Coverage; the area is empty where there is no sea.
@@ -51,28 +51,12 @@ def coverage_of(
         area_km2=round(float(sea_pixels.sum()) * pixel_km2, 3),
         valid_fraction=round(valid / (scene.shape[0] * scene.shape[1]), 5),
         land_fraction=round(land / valid, 5) if valid else 0.0,
-        smallest_ship_m=smallest_ship_m(clutter, scene.spacing_m) if sea_pixels.any() else None,
+        smallest_ship_m=scene_smallest_ship_m(sensitivity),
         rcs_model=RCS_MODEL,
         clutter=tuple(clutter),
+        sensitivity=tuple(sensitivity),
+        false_alarms_per_1000_km2=false_alarms_per_1000_km2,
     )
-
-
-def smallest_ship_m(clutter: Sequence[Clutter], spacing_m: tuple[float, float]) -> float | None:
-    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9.
-
-    None where the spacing is not that of IW GRDH, for which alone the numbers hold.
-    """
-    if not all(_SPACING_M[0] <= spacing <= _SPACING_M[1] for spacing in spacing_m):
-        return None
-    quiet = float(gammaincinv(_LOOKS, 0.1)) / _LOOKS  # what speckle leaves of the mean in one of ten cases
-    area_db = 10 * np.log10(9 * spacing_m[0] * spacing_m[1] / (_CAPTURED * quiet))
-    lengths = []
-    for sea in clutter:
-        cross = len(set(sea.polarisation)) == 2
-        needed_db = sea.threshold_db + area_db + (_CROSS_DB if cross else 0.0)
-        lengths.append(80 * 10 ** ((needed_db - 35) / 22))
-    known = [length for length in lengths if np.isfinite(length)]
-    return round(float(min(known)), 1) if known else None
 
 
 def _area(scene: Scene, sea_pixels: Array) -> MultiPolygon:
