@@ -20,6 +20,7 @@ from daemon.scan.kernels import CELL_PX, Float32, Int64, LandRuns, Uint8, exceed
 from daemon.scene.land import LAND, SEA
 
 if TYPE_CHECKING:
+    from daemon.scan.thresholds import Factors
     from daemon.scene.product import Scene
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
@@ -47,8 +48,7 @@ class BandSettings:
     border_px: int
     land_reach_px: int  # pixels that have land this close may be land's
     most_cells: int  # exceeding cells that are kept, the strongest
-    factors: Float32  # threshold over the mean intensity, at spreads 0, step, 2 step, ...
-    step: float
+    factors: Factors
 
 
 @dataclass(slots=True)
@@ -187,6 +187,7 @@ class BandScanner:
             low,
             self._rows - high,
             self._settings.border_px,
+            self._gain[window],
         )
         at = np.arange(first, stop) % len(self._sound)
         self._sound[at] = ~unsound[first - low : stop - low]
@@ -215,7 +216,7 @@ class BandScanner:
         rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius)
         sea = np.empty((3, stop - first, self._cols), np.float32)
         cells.limit_cells(
-            first, stop, rings, settings.least, settings.factors, settings.step, self._gain, self._nesz, sea
+            first, stop, rings, settings.least, settings.factors, self._gain, self._nesz, sea
         )  # fmt: skip
         at = np.arange(first, stop) % len(self._sound)
         sound, land = self._sound[at], self._land.cells[first:stop]
@@ -242,13 +243,13 @@ class BandScanner:
         # One answer serves four cells: they see nearly the same water.
         shared, which = np.unique(((row + first) // 2) * self._cols + col // 2, return_inverse=True)
         places = np.stack([np.maximum(shared // self._cols * 2, self._begin), shared % self._cols * 2], 1)
-        mean, spread = cells.narrow_waters(
+        mean, spread, noise = cells.narrow_waters(
             places, rows, settings.radius, settings.least, settings.trim_sigmas,
             self._sums, self._gain, self._nesz, water,
         )[:, which]  # fmt: skip
         here = (row + first) % len(self._sound)
         limit = cells.limits(
-            mean, spread, settings.factors, settings.step, self._gain[here, col], self._nesz[here, col]
+            mean, spread, noise, settings.factors, self._gain[here, col], self._nesz[here, col]
         )
         sea[0, row, col], sea[1, row, col], sea[2, row, col] = mean, spread, limit
         self._result.cells_unjudged += int((spread < 0).sum())

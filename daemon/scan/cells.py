@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from daemon.scan.kernels import CELL_PX, Float32, Int64, Uint8, compiled
+from daemon.scan.thresholds import Factors
 
 # Fixed point of what is summed over windows. Intensities over the sea lie between 1e-4 and 10.
 INTENSITY_UNIT = 2.0**40
@@ -186,8 +187,7 @@ def limit_cells(
     stop: int,
     rings: Int64,
     least: int,
-    factors: Float32,
-    step: float,
+    factors: Factors,
     gain: Float32,
     nesz: Float32,
     sea: Float32,
@@ -195,25 +195,27 @@ def limit_cells(
     """Turn ring sums into the sea around each cell and what a pixel there must exceed.
 
     Plainly: mean and standard deviation of the intensity over the kept cells of the ring; spread = deviation
-    over mean; mean sigma0 = mean - noise there; limit = (mean sigma0 + noise here) factor(spread), as a sum
-    of nine DN^2. Where the ring holds fewer than ``least`` cells the limit is infinite, the spread UNKNOWN.
+    over mean; share = noise there over mean; mean sigma0 = mean - noise there; limit = (mean sigma0 + noise
+    here) factor(spread, share), as a sum of nine DN^2. Where the ring holds fewer than ``least`` cells the limit is infinite, the spread UNKNOWN.
 
     Args:
         first: first row.
         stop: row after the last.
         rings: ring sums of `trim_cells`'s ``kept``, [4, stop - first, cols].
         least: cells that a ring needs.
-        factors: threshold over mean intensity at spreads 0, step, 2 step, ...
-        step: distance of these spreads.
+        factors: thresholds over the mean intensity.
         gain: sigma0 of a DN^2 of one, [R, cols].
         nesz: noise-equivalent sigma0, [R, cols].
         sea: receives mean sigma0, spread and limit, [3, stop - first, cols].
     """
-    _limit_cells(first, stop, rings, least, factors, step, gain, nesz, sea)
+    table = factors.values
+    _limit_cells(first, stop, rings, least, table, factors.share_step, factors.spread_step, gain, nesz, sea)
 
 
 @compiled
-def _limit_cells(first, stop, rings, least, factors, step, gain, nesz, sea):  # type: ignore[no-untyped-def]
+def _limit_cells(  # type: ignore[no-untyped-def]
+    first, stop, rings, least, table, share_step, spread_step, gain, nesz, sea
+):
     for absolute in range(first, stop):
         row, out = absolute % gain.shape[0], absolute - first
         for col in range(gain.shape[1]):
@@ -227,14 +229,13 @@ def _limit_cells(first, stop, rings, least, factors, step, gain, nesz, sea):  # 
             spread = np.sqrt(variance) / max(mean, 1e-12)
             sea[0, out, col], sea[1, out, col] = mean - noise, spread
             here = max(mean - noise + nesz[row, col], 1e-12)
-            sea[2, out, col] = 9 * here * _factor(spread, factors, step) / gain[row, col]
-
-
-@compiled
-def _factor(spread, factors, step):  # type: ignore[no-untyped-def]
-    at = min(spread / step, factors.size - 1.001)
-    left = np.int64(at)
-    return factors[left] + (at - left) * (factors[left + 1] - factors[left])
+            x = min(spread / spread_step, table.shape[1] - 1.001)
+            y = min(max(noise / max(mean, 1e-12) / share_step, 0.0), table.shape[0] - 1.001)
+            j, i = np.int64(x), np.int64(y)
+            u, v = x - j, y - i
+            low = table[i, j] + u * (table[i, j + 1] - table[i, j])
+            high = table[i + 1, j] + u * (table[i + 1, j + 1] - table[i + 1, j])
+            sea[2, out, col] = 9 * here * (low + v * (high - low)) / gain[row, col]
 
 
 def narrow_waters(
@@ -265,9 +266,9 @@ def narrow_waters(
         water: 1 for sound cells without land, [R, cols].
 
     Returns:
-        Mean sigma0 and spread, UNKNOWN where the square holds too little, [2, n].
+        Mean sigma0, spread, UNKNOWN where the square holds too little, and noise, [3, n].
     """
-    out = np.empty((2, len(places)), np.float32)
+    out = np.empty((3, len(places)), np.float32)
     _narrow_waters(places, *rows, radius, least, sigmas, sums, gain, nesz, water, out)
     return out
 
@@ -291,7 +292,7 @@ def _narrow_waters(  # type: ignore[no-untyped-def]
                     level = np.log(max(peak, np.float32(1e-12)))
                     at[count, 0], at[count, 1], levels[count] = row, col, level
                     count, total, total2 = count + 1, total + level, total2 + level * level
-        out[0, k], out[1, k] = 0.0, UNKNOWN
+        out[0, k], out[1, k], out[2, k] = 0.0, UNKNOWN, 0.0
         if count < least:
             continue
         total /= count
@@ -306,14 +307,14 @@ def _narrow_waters(  # type: ignore[no-untyped-def]
                 square += sums[1, row, col] * scale * scale / area
                 noise += nesz[row, col]
         mean, square, noise = mean / kept, square / kept, noise / kept
-        out[0, k] = mean - noise
+        out[0, k], out[2, k] = mean - noise, noise
         out[1, k] = np.sqrt(max(square - mean * mean, 0.0)) / max(mean, 1e-12)
 
 
 def limits(
-    mean: Float32, spread: Float32, factors: Float32, step: float, gain: Float32, nesz: Float32
+    mean: Float32, spread: Float32, noise: Float32, factors: Factors, gain: Float32, nesz: Float32
 ) -> Float32:
     """Return the limits of some cells as in `limit_cells`; infinite where the spread is UNKNOWN. [n]."""
-    factor = np.interp(spread, step * np.arange(len(factors)), factors)
+    factor = factors.at(spread, noise / np.maximum(mean + noise, 1e-12))
     limit = 9 * np.maximum(mean + nesz, 1e-12) * factor / gain
     return np.where(spread < 0, np.inf, limit).astype(np.float32)

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from daemon.domain import Candidate, Clutter, Coverage
 from daemon.scan import band, thresholds
-from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
+from daemon.scan.band import SAMPLED, BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
 from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
+from daemon.scan.sensitivity import false_alarms_per_1000_km2, sensitivity_of
 from daemon.scan.thresholds import ClutterModel
 from daemon.scene.land import LAND, MIXED, SEA
 from engine.errors import InputError
@@ -135,19 +136,44 @@ def scan(
                 f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
                 "were taken"
             )
-    clutter = tuple(_clutter(name, part) for name, part in scans.items())
-    sea = sound & (ground.cells != LAND)
-    if sound.any() and not any(np.isfinite(sea.mean_db) for sea in clutter):
+    coverage = _coverage(scene, ground, sound, scans, settings)
+    if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
+    report(1.0)
+    return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
+
+
+def _coverage(
+    scene: Scene, ground: LandMap, sound: Uint8, scans: dict[str, BandScan], settings: ScanSettings
+) -> Coverage:
+    """Sum up where the sea was looked at, and what could be seen there."""
     lines, samples = (_extent(size) for size in scene.shape)
-    sea_pixels = np.where(ground.cells == MIXED, np.float32(0.5), np.float32(1)) * sea
+    sea_pixels = np.where(ground.cells == MIXED, np.float32(0.5), np.float32(1))
+    sea_pixels *= sound & (ground.cells != LAND)
     sea_pixels *= lines[:, None]
     sea_pixels *= samples
     valid = int((sound.sum(0, dtype=np.int64) * samples).sum()) * CELL_PX
     valid -= int((sound[-1] * samples).sum()) * (CELL_PX - int(lines[-1]))
-    coverage = coverage_of(scene, sea_pixels, valid, valid - int(sea_pixels.sum()), clutter)
-    report(1.0)
-    return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
+    sea = float(sea_pixels.sum(dtype=np.float64))
+    sampled = {name: part.sampled for name, part in scans.items()}
+    across = np.arange(0, scene.shape[1], CELL_PX * SAMPLED)
+    incidence = scene.geometry.incidence_deg(np.full(len(across), scene.shape[0] / 2), across)
+    pixel_km2 = scene.spacing_m[0] * scene.spacing_m[1] * 1e-6
+    sensitivity = sensitivity_of(sampled, incidence, sea * pixel_km2, scene.spacing_m)
+    return coverage_of(
+        scene,
+        sea_pixels,
+        valid,
+        valid - int(sea),
+        [_clutter(name, part) for name, part in scans.items()],
+        sensitivity,
+        false_alarms_per_1000_km2(sensitivity, _rate(scene, settings), scene.spacing_m),
+    )
+
+
+def _rate(scene: Scene, settings: ScanSettings) -> float:
+    """Return the rate of each polarisation: they add up."""
+    return settings.false_alarm_rate / len(scene.polarisations)
 
 
 def _extent(size: int) -> Float32:
@@ -159,7 +185,6 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
     cell_m = CELL_PX * float(np.mean(scene.spacing_m))
     guard = max(int(round(settings.guard_m / cell_m)), 1)
     radius = max(int(round(settings.background_m / cell_m)), guard + 1)
-    rate = settings.false_alarm_rate / len(scene.polarisations)
     looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
     return BandSettings(
         guard=guard,
@@ -169,8 +194,7 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
         border_px=settings.border_px,
         land_reach_px=max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1),
         most_cells=_MAX_CELLS,
-        factors=thresholds.factor_table(rate, settings.clutter_model, looks).astype(np.float32),
-        step=float(thresholds.SPREADS[1]),
+        factors=thresholds.scan_factors(_rate(scene, settings), settings.clutter_model, looks),
     )
 
 
