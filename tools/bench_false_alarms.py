@@ -37,7 +37,7 @@ RATES = (1e-4, 1e-5, 1e-6, 1e-7)
 MODELS: tuple[ClutterModel, ...] = ("lognormal", "k")
 CELL_M = CELL_PX * physics.SPACING_M
 GUARD_M, BACKGROUND_M, GAP_PX = 500.0, 1250.0, 3
-JOINED = 3000  # pixels of one tile beyond which candidates are not counted: none of the rates reach it
+LEAST_EXPECTED = 20  # exceeding pixels, below which a rate is left out of the picture
 _NORMAL = np.linspace(-8, 8, 4097)
 
 
@@ -383,10 +383,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
         panel.axhspan(0.5, 2, color="0.9", zorder=0)
         panel.axhline(1, color="0.6", lw=0.8)
         for number, (name, row) in enumerate(report.items()):
-            entries = [row["rates"][f"{model} {rate:g}"] for rate in RATES]
+            shown = [rate for rate in RATES if rate * row["searched_px"] >= LEAST_EXPECTED]
+            entries = [row["rates"][f"{model} {rate:g}"] for rate in shown]
             ratio = [max(entry["pixels_over_set"], 0.02) for entry in entries]
             style = "--" if name.startswith("K") else "-"
-            panel.loglog(RATES, ratio, style, marker="o", ms=3, color=colours[number % 20], label=name)
+            panel.loglog(shown, ratio, style, marker="o", ms=3, color=colours[number % 20], label=name)
         panel.invert_xaxis()
         panel.set(title=titles[model], xlabel="set probability that a pixel exceeds", ylim=(0.02, 30))
     panels[0].set_ylabel("measured / set (below 0.02 at 0.02)")
