@@ -3,9 +3,9 @@
 Seas are made as engine.simulate makes them (band-limited complex Gaussian looks, weighted, their variance
 texture x mean + noise), but in periodic tiles (periodic_sea). Background, thresholds and joining are the
 scan's own. A tile's speckle serves all seas: figures of different seas share their luck. Prints, for each sea
-and clutter model, the measured rate over the set one, by rate; the candidates over the predicted ones; and the
-sea's true spread beside the median that the scan measured. Draws docs/images/false-alarms.png with --picture.
-The last line is JSON.
+and clutter model, the measured rate over the set one, by rate; the candidates over the predicted ones; and
+the sea's true spread beside the median that the scan measured. Draws docs/images/false-alarms.png with
+--picture. The last line is JSON.
 """
 
 from __future__ import annotations
