@@ -1,11 +1,11 @@
 """`make bench-false-alarms`: false alarms of the prescreen against their setting, on pure simulated sea.
 
 Seas are made as engine.simulate makes them (band-limited complex Gaussian looks, weighted, their variance
-texture x mean + noise), but in the band only and in periodic tiles of 2,048 x 2,048 px, so that a billion
-pixels take minutes. Background, thresholds and joining are the scan's own. A tile's speckle serves all seas:
-figures of different seas share their luck. Prints, for each sea and clutter model, the measured rate over the
-set one, by rate; the candidates in 1,000 km2 over the predicted ones; and what the background lost to
-trimming. Draws docs/images/false-alarms.png with --picture. The last line is JSON.
+texture x mean + noise), but in periodic tiles (periodic_sea). Background, thresholds and joining are the
+scan's own. A tile's speckle serves all seas: figures of different seas share their luck. Prints, for each sea
+and clutter model, the measured rate over the set one, by rate; the candidates over the predicted ones; and
+the sea's true spread beside the median that the scan measured. Draws docs/images/false-alarms.png with
+--picture. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,70 +16,25 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+from periodic_sea import SIDE, Fields, Sea, broad_of, cells_of, smooth_sea
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import fft
-from scipy.stats import gamma, norm
 
 from daemon.scan.background import CELL_PX, Background, CellSums, measure_background, ring_cells
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.thresholds import ClutterModel, false_alarms_per_km2, scan_factors
 from engine.simulate import physics
 
-SIDE = 2048
 RATES = (1e-4, 1e-5, 1e-6, 1e-7)
 MODELS: tuple[ClutterModel, ...] = ("lognormal", "k")
 CELL_M = CELL_PX * physics.SPACING_M
 GUARD_M, BACKGROUND_M, GAP_PX = 500.0, 1250.0, 3
-JOINED = 3000  # pixels of one tile beyond which candidates are not counted: none of the rates reach it
-_NORMAL = np.linspace(-8, 8, 4097)
-
-
-@dataclass(frozen=True)
-class Sea:
-    """A kind of clutter.
-
-    Attributes:
-        name: as printed.
-        texture: its distribution.
-        order: 1 / variance of the texture.
-        scale_px: over which the texture varies: its correlation is exp(-(d / 2 scale)^2).
-        noise: share of the mean intensity.
-        gusts: standard deviation of the logarithm over some 20 px.
-        wind: likewise over some 250 px.
-        slicks: depth of slicks, in the logarithm.
-        swell: amplitude of swell, in the logarithm.
-        paired: the same sea in VH: texture at half strength, speckle of its own, noise as here given.
-    """
-
-    name: str
-    texture: Literal["none", "k", "lognormal"] = "none"
-    order: float = np.inf
-    scale_px: float = 2.0
-    noise: float = 0.0
-    gusts: float = 0.0
-    wind: float = 0.0
-    slicks: float = 0.0
-    swell: float = 0.0
-    paired: float | None = None
-
-    def texture_of_normal(self, strength: float = 1.0) -> NDArray[np.float32]:
-        """Texture by the value of a normal field, at _NORMAL."""
-        if self.texture == "none":
-            return np.ones(len(_NORMAL), np.float32)
-        if self.texture == "k":
-            low = gamma.ppf(norm.cdf(np.minimum(_NORMAL, 0)), self.order, scale=1 / self.order)
-            high = gamma.isf(norm.sf(np.maximum(_NORMAL, 0)), self.order, scale=1 / self.order)
-            return np.where(_NORMAL < 0, low, high).astype(np.float32)
-        sigma = np.sqrt(np.log1p(1 / self.order))
-        return np.exp(strength * (sigma * _NORMAL - sigma**2 / 2)).astype(np.float32)
-
+LEAST_EXPECTED = 20  # exceeding pixels, below which a rate is left out of the picture
 
 SCENE = {"scale_px": 2.0, "noise": 0.1, "gusts": 0.07, "wind": 0.2}
 SEAS = (
@@ -102,89 +57,6 @@ SEAS = (
     Sea("scene, order 5, swell", "lognormal", 5, **SCENE, swell=0.35),
     Sea("scene, order 5, slicks", "lognormal", 5, **SCENE, slicks=1.5),
 )
-
-
-class Fields:
-    """Draws a tile's fields, all periodic."""
-
-    def __init__(self) -> None:
-        frequency = np.fft.fftfreq(SIDE)
-        self._band = np.flatnonzero(np.abs(frequency) <= physics.BANDWIDTH / 2)
-        transfer = physics.HAMMING + (1 - physics.HAMMING) * np.cos(
-            2 * np.pi * frequency[self._band] / physics.BANDWIDTH
-        )
-        self._transfer = (transfer / np.sqrt((transfer**2).sum())).astype(np.float32)
-        self._squared = (frequency**2).astype(np.float32)
-
-    def speckle(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw the intensity of five weighted looks of unit mean, [SIDE, SIDE]."""
-        total = np.zeros((SIDE, SIDE), np.float32)
-        for weight in physics.LOOK_WEIGHTS / physics.LOOK_WEIGHTS.sum():
-            white = physics.white_noise(rng, len(self._band), len(self._band))
-            white *= np.outer(self._transfer, self._transfer)
-            _add_power(total, _inverse(self._band, white), np.float32(weight))
-        return total
-
-    def normal(self, rng: np.random.Generator, scale_px: float) -> NDArray[np.float32]:
-        """Draw a normal field of unit variance and Gaussian correlation, [SIDE, SIDE]."""
-        reach = np.exp(-2 * (np.pi * scale_px) ** 2 * self._squared)
-        kept = np.flatnonzero(reach > 1e-7)
-        shape = (reach[kept] / np.sqrt((reach[kept] ** 2).sum())).astype(np.float32)
-        white = physics.white_noise(rng, len(kept), len(kept)) * np.float32(np.sqrt(2))
-        return _inverse(kept, white * np.outer(shape, shape)).real.copy()
-
-
-def _inverse(kept: NDArray[np.intp], spectrum: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Transform a spectrum that is zero outside some rows and columns."""
-    tall = np.zeros((SIDE, len(kept)), np.complex64)
-    tall[kept] = spectrum
-    wide = np.zeros((SIDE, SIDE), np.complex64)
-    wide[:, kept] = fft.ifft(tall, axis=0, norm="forward", overwrite_x=True)
-    return np.asarray(fft.ifft(wide, axis=1, norm="forward", overwrite_x=True))
-
-
-@numba.njit(fastmath=True)
-def _add_power(total: Any, values: Any, weight: Any) -> None:
-    for i in range(total.shape[0]):
-        for j in range(total.shape[1]):
-            total[i, j] += weight * (values[i, j].real ** 2 + values[i, j].imag ** 2)
-
-
-@numba.njit(fastmath=True)
-def _smooth(normal: Any, texture: Any, broad: Any, noise: Any, speckle: Any, out: Any) -> None:
-    """The 3 x 3 mean of ((1 - noise) texture broad + noise) speckle, periodic, [SIDE, SIDE]."""
-    side = speckle.shape[0]
-    three = np.zeros((3, side), np.float32)
-    row = np.empty(side, np.float32)
-    for line in range(side + 2):
-        i = (line - 1) % side
-        for j in range(side):
-            at = (normal[i, j] + np.float32(8)) * np.float32(256)
-            k = min(max(int(at), 0), 4095)
-            value = texture[k] + (at - np.float32(k)) * (texture[k + 1] - texture[k])
-            row[j] = ((1 - noise) * value * broad[i, j] + noise) * speckle[i, j]
-        into = three[line % 3]
-        into[0] = row[side - 1] + row[0] + row[1]
-        into[side - 1] = row[side - 2] + row[side - 1] + row[0]
-        for j in range(1, side - 1):
-            into[j] = row[j - 1] + row[j] + row[j + 1]
-        if line >= 2:
-            for j in range(side):
-                out[line - 2, j] = (three[0, j] + three[1, j] + three[2, j]) * np.float32(1 / 9)
-
-
-@numba.njit
-def _cells(smooth: Any) -> Any:
-    """Sum, sum of squares and peak of each cell, [3, rows, cols]."""
-    rows = smooth.shape[0] // 8
-    out = np.zeros((3, rows, rows))
-    for i in range(rows * 8):
-        for j in range(rows * 8):
-            value = np.float64(smooth[i, j])
-            out[0, i >> 3, j >> 3] += value
-            out[1, i >> 3, j >> 3] += value * value
-            out[2, i >> 3, j >> 3] = max(out[2, i >> 3, j >> 3], value)
-    return out
 
 
 def background_of(cells: NDArray[np.float64], noise: float) -> Background:
@@ -223,7 +95,7 @@ class Band:
     @classmethod
     def of(cls, smooth: NDArray[np.float32], noise: float) -> Band:
         """Measure a tile."""
-        cells = _cells(smooth)
+        cells = cells_of(smooth)
         return cls(smooth, cells, background_of(cells, noise))
 
     def exceeding(self, bands: int) -> Found:
@@ -328,26 +200,12 @@ def study(tiles: int, seed: int, seas: tuple[Sea, ...]) -> dict[str, Any]:
             for band, noise in enumerate((sea.noise, sea.paired)):
                 if noise is not None:
                     smooth = np.empty((SIDE, SIDE), np.float32)
-                    broad = _broad(sea, normal, 1.0 if band == 0 else 0.5)
+                    broad = broad_of(sea, normal, 1.0 if band == 0 else 0.5)
                     texture = bend[band][sea.name]
-                    _smooth(normal[sea.scale_px], texture, broad, np.float32(noise), speckle[band], smooth)
+                    smooth_sea(normal[sea.scale_px], texture, broad, np.float32(noise), speckle[band], smooth)
                     bands.append(Band.of(smooth, noise))
             tallies[sea.name].add(bands)
     return {name: tally.report() for name, tally in tallies.items()}
-
-
-def _broad(sea: Sea, normal: dict[float, NDArray[np.float32]], strength: float) -> NDArray[np.float32]:
-    """What varies over more than the texture's scale: gusts, wind, slicks, swell; [SIDE, SIDE]."""
-    logs = np.zeros((SIDE, SIDE), np.float32)
-    if sea.gusts or sea.wind:
-        logs += np.float32(sea.gusts) * normal[20.0] + np.float32(sea.wind) * normal[250.0]
-    if sea.slicks:
-        logs -= np.float32(sea.slicks) * np.clip((normal[60.0] - np.float32(1.1)) * 4, 0, 1)
-    if sea.swell:
-        line, sample = np.arange(SIDE)[:, None], np.arange(SIDE)
-        phase = 2 * np.pi * (90 * line + 60 * sample) / SIDE  # 19 px
-        logs += np.float32(sea.swell) * np.cos(phase + normal[60.0]).astype(np.float32)
-    return np.asarray(np.exp(np.float32(strength) * logs))
 
 
 def show(report: dict[str, Any]) -> None:
@@ -383,10 +241,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
         panel.axhspan(0.5, 2, color="0.9", zorder=0)
         panel.axhline(1, color="0.6", lw=0.8)
         for number, (name, row) in enumerate(report.items()):
-            entries = [row["rates"][f"{model} {rate:g}"] for rate in RATES]
+            shown = [rate for rate in RATES if rate * row["searched_px"] >= LEAST_EXPECTED]
+            entries = [row["rates"][f"{model} {rate:g}"] for rate in shown]
             ratio = [max(entry["pixels_over_set"], 0.02) for entry in entries]
             style = "--" if name.startswith("K") else "-"
-            panel.loglog(RATES, ratio, style, marker="o", ms=3, color=colours[number % 20], label=name)
+            panel.loglog(shown, ratio, style, marker="o", ms=3, color=colours[number % 20], label=name)
         panel.invert_xaxis()
         panel.set(title=titles[model], xlabel="set probability that a pixel exceeds", ylim=(0.02, 30))
     panels[0].set_ylabel("measured / set (below 0.02 at 0.02)")

@@ -179,6 +179,7 @@ def false_alarms_per_km2(rate: float, spread: float, spacing_m: tuple[float, flo
     return float(rate * 1e6 / (spacing_m[0] * spacing_m[1]) / clump_px)
 
 
+@lru_cache(maxsize=16)
 def speckle_spread(looks: float = IW_LOOKS) -> float:
     """Standard deviation over mean of the 3 x 3 mean of pure speckle: .31 for IW GRDH, as of 10.4 looks."""
     scale, shape = _speckle_terms(looks)
