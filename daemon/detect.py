@@ -81,7 +81,7 @@ def _detect(
         for task in tasks.values():
             bars.update(task, completed=1.0)
     result = replace(result, notes=(*result.notes, *trouble))
-    geojson.write(result, out)
+    geojson.write(geojson.feature_collection(result), out)
     if picture is not None:
         from daemon.picture import draw
         from daemon.scene.land import SceneLand

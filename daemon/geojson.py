@@ -7,11 +7,14 @@ import math
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import mapping
 
-from daemon.domain import Candidate, Detection, SceneResult
+from daemon.domain import Candidate, Coverage, Detection, SceneInfo, SceneResult
+
+if TYPE_CHECKING:
+    from daemon.scan import ScanResult
 
 
 def feature_collection(result: SceneResult) -> dict[str, Any]:
@@ -24,41 +27,8 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
         "reason": result.reason,
         "saturated": result.saturated,
         "run": result.run_key,
-        "scene": {
-            "acquisition": scene.acquisition,
-            "acquired": scene.start.isoformat(),
-            "stop": scene.stop.isoformat(),
-            "product": scene.product,
-            "platform": scene.platform,
-            "mode": scene.mode,
-            "polarisations": list(scene.polarisations),
-            "absolute_orbit": scene.absolute_orbit,
-            "relative_orbit": scene.relative_orbit,
-            "orbit_direction": scene.orbit_direction,
-            "ipf": scene.ipf,
-            "footprint": mapping(scene.footprint),
-        },
-        "coverage": {
-            "area_km2": coverage.area_km2,
-            "valid_fraction": coverage.valid_fraction,
-            "land_fraction": coverage.land_fraction,
-            "smallest_ship_m": coverage.smallest_ship_m,
-            "rcs_model": coverage.rcs_model,
-            "false_alarms_per_1000_km2": coverage.false_alarms_per_1000_km2,
-            "sensitivity": [asdict(entry) for entry in coverage.sensitivity],
-            "clutter": [
-                {
-                    "polarisation": sea.polarisation,
-                    "mean_db": sea.mean_db,
-                    "spread": sea.spread,
-                    "nesz_db": sea.nesz_db,
-                    "threshold_db": sea.threshold_db,
-                    "negative_fraction": sea.negative_fraction,
-                }
-                for sea in coverage.clutter
-            ],
-            "valid_area": mapping(coverage.valid_area),
-        },
+        "scene": _scene(scene),
+        "coverage": _coverage(coverage),
         "versions": {
             "code": versions.code,
             "land": versions.land,
@@ -76,11 +46,11 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
     return plain
 
 
-def write(result: SceneResult, path: Path) -> None:
-    """Write a result to a file, whole or not at all."""
+def write(document: dict[str, Any], path: Path) -> None:
+    """Write a collection to a file, whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(json.dumps(feature_collection(result), indent=1, allow_nan=False) + "\n", "utf-8")
+        part.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -141,3 +111,74 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def candidates_collection(scene: SceneInfo, scanned: ScanResult, land: str) -> dict[str, Any]:
+    """Write the prescreen's candidates as a FeatureCollection.
+
+    Args:
+        scene: what was scanned.
+        scanned: what was found.
+        land: version of the coastline.
+    """
+    document = {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "id": candidate.index,
+                "geometry": {"type": "Point", "coordinates": [candidate.lon_deg, candidate.lat_deg]},
+                "properties": asdict(candidate),
+            }
+            for candidate in scanned.candidates
+        ],
+        "saturated": scanned.saturated,
+        "scene": _scene(scene),
+        "coverage": _coverage(scanned.coverage),
+        "versions": {"land": land},
+        "counts": dict(scanned.counts),
+        "notes": list(scanned.notes),
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _scene(scene: SceneInfo) -> dict[str, Any]:
+    return {
+        "acquisition": scene.acquisition,
+        "acquired": scene.start.isoformat(),
+        "stop": scene.stop.isoformat(),
+        "product": scene.product,
+        "platform": scene.platform,
+        "mode": scene.mode,
+        "polarisations": list(scene.polarisations),
+        "absolute_orbit": scene.absolute_orbit,
+        "relative_orbit": scene.relative_orbit,
+        "orbit_direction": scene.orbit_direction,
+        "ipf": scene.ipf,
+        "footprint": mapping(scene.footprint),
+    }
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "area_km2": coverage.area_km2,
+        "valid_fraction": coverage.valid_fraction,
+        "land_fraction": coverage.land_fraction,
+        "smallest_ship_m": coverage.smallest_ship_m,
+        "rcs_model": coverage.rcs_model,
+        "false_alarms_per_1000_km2": coverage.false_alarms_per_1000_km2,
+        "sensitivity": [asdict(entry) for entry in coverage.sensitivity],
+        "clutter": [
+            {
+                "polarisation": sea.polarisation,
+                "mean_db": sea.mean_db,
+                "spread": sea.spread,
+                "nesz_db": sea.nesz_db,
+                "threshold_db": sea.threshold_db,
+                "negative_fraction": sea.negative_fraction,
+            }
+            for sea in coverage.clutter
+        ],
+        "valid_area": mapping(coverage.valid_area),
+    }

@@ -21,6 +21,7 @@ from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, r
 from daemon.errors import SceneUnsupported
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
+from daemon.scene.info import scene_info
 from daemon.scene.land import SceneLand
 from daemon.scene.product import open_scene
 from engine.errors import InputError
@@ -200,32 +201,6 @@ def versions_of(
         engine=predictor.bundle.bundle_id,
         backend=type(predictor.backend).__name__.removesuffix("Backend").lower(),
         settings=(settings or DetectSettings()).digest,
-    )
-
-
-def scene_info(scene: Scene) -> SceneInfo:
-    """Take what identifies a scene."""
-    name = scene.name
-    return SceneInfo(
-        product=name.id,
-        uri=scene.uri,
-        kind=name.kind,
-        platform=name.platform,
-        mode=name.mode,
-        product_type=name.product_type,
-        resolution=name.resolution,
-        polarisations=tuple(scene.polarisations),
-        start=name.start,
-        stop=name.stop,
-        absolute_orbit=name.absolute_orbit,
-        relative_orbit=scene.relative_orbit,
-        orbit_direction=scene.orbit_direction,
-        datatake=name.datatake,
-        unique_id=name.unique_id,
-        ipf=scene.ipf,
-        shape=scene.shape,
-        spacing_m=scene.spacing_m,
-        footprint=scene.footprint,
     )
 
 

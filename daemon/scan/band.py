@@ -275,7 +275,7 @@ class BandScanner:
         limit = sea[2, row, col]
         pixels, sums, by_land, on_land = exceeding(
             self._lines, self._scene.shape[0], places, limit,
-            self._land.beside[places[:, 0], col] > 0, self._land.runs, self._settings.land_reach_px,
+            self._land.beside[places[:, 0], col], self._land.runs, self._settings.land_reach_px,
         )  # fmt: skip
         self._result.pixels_on_land += on_land
         if not len(pixels):

@@ -205,7 +205,7 @@ def _land_map(scene: Scene, land: LandSource, settings: ScanSettings) -> LandMap
         cells=cells,
         quiet=(~_within(cells != SEA, margin)).view(np.uint8),
         beside=_within(cells != SEA, 1).view(np.uint8),
-        runs=LandRuns.of(scene.shape[0], *land.runs()),
+        runs=LandRuns.of(scene.shape[0], *(np.ascontiguousarray(values) for values in land.runs())),
     )
 
 
