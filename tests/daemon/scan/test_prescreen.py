@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
 from daemon.scan import ScanSettings, scan
+from daemon.scan.area import split_antimeridian
 from daemon.scan.background import ring_sum, window_sum
-from daemon.scan.coverage import split_antimeridian
 from engine.errors import InputError
 from tests.support.sea import FakeLand, FakeScene, FlatGeometry, Target, sea_scene
 
