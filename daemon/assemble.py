@@ -13,7 +13,6 @@ from daemon.domain import Candidate, Detection, Flag, detection_id
 from daemon.flags.ghosts import ghost_flag
 from daemon.measure import RESOLUTION_M, Measure, measure
 from daemon.merge import Found
-from daemon.scene.product import Window
 
 if TYPE_CHECKING:
     from daemon.scene.land import LandSource
@@ -96,6 +95,7 @@ def detections_of(
         report(done / len(found))
     at = np.array([(size.line_px, size.sample_px) for _, _, size in measured]).reshape(-1, 2)
     lon, lat = context.scene.geometry.lonlat(at[:, 0], at[:, 1])
+    shore_m = context.land.shore_m(at[:, 0], at[:, 1])
     incidence = np.broadcast_to(context.scene.geometry.incidence_deg(at[:, 0], at[:, 1]), len(at))
     by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
     ranks: Counter[tuple[int, int]] = Counter()
@@ -120,6 +120,7 @@ def detections_of(
                 peak_db=size.peak_db,
                 contrast_db=size.contrast_db,
                 incidence_deg=round(float(incidence[i]), 2),
+                shore_m=round(float(shore_m[i]), 1) if np.isfinite(shore_m[i]) else None,
                 measured=size.how,
                 box_px=item.box_px,
                 cell=(item.cell.row, item.cell.col),
@@ -164,15 +165,8 @@ def _flags(
 
 
 def _land_distance_m(context: Context, size: Measure) -> float | None:
-    """Distance to the nearest land pixel; 0 on land, None beyond near_land_m."""
-    spacing_m = context.scene.spacing_m
-    reach = [int(np.ceil(context.near_land_m / spacing)) for spacing in spacing_m]
-    line, sample = round(size.line_px), round(size.sample_px)
-    window = Window(line - reach[0], sample - reach[1], 2 * reach[0] + 1, 2 * reach[1] + 1)
-    rows, cols = np.nonzero(context.land.mask(window))
-    if not len(rows):
-        return None
-    nearest = float(np.hypot((rows - reach[0]) * spacing_m[0], (cols - reach[1]) * spacing_m[1]).min())
+    """Distance to the nearest land; 0 on land, None beyond near_land_m."""
+    nearest = float(context.land.shore_m(size.line_px, size.sample_px))
     return nearest if nearest <= context.near_land_m else None
 
 

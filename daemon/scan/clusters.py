@@ -56,19 +56,20 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> Clusters:
         gap_px: largest distance, in line and in sample.
         max_extent_px: longest cluster.
     """
-    label, count = link(pixels.line, pixels.sample, gap_px)
+    line, sample = np.ascontiguousarray(pixels.line), np.ascontiguousarray(pixels.sample)
+    label, count = link(line, sample, gap_px)
     contrast = pixels.contrast.max(1)
-    sums, brightest = sum_clusters(label, count, pixels.line, pixels.sample, contrast)
+    sums, brightest = sum_clusters(label, count, line, sample, contrast)
     longest = np.maximum(sums[:, 2] - sums[:, 0], sums[:, 3] - sums[:, 1])
     cut = np.flatnonzero((longest > max_extent_px)[label])
     if len(cut):
-        cell = pixels.line[cut] // CORE_PX * _CELLS + pixels.sample[cut] // CORE_PX
+        cell = line[cut] // CORE_PX * _CELLS + sample[cut] // CORE_PX
         key: NDArray[np.int64] = label[cut] * _CELLS**2 + cell
         part = np.unique(key, return_inverse=True)[1]
         label[cut] = count + part
         label = np.unique(label, return_inverse=True)[1].astype(np.int64)
         count = int(label.max()) + 1
-        sums, brightest = sum_clusters(label, count, pixels.line, pixels.sample, contrast)
+        sums, brightest = sum_clusters(label, count, line, sample, contrast)
     over = np.zeros((count, pixels.over.shape[1]), bool)
     for k in range(over.shape[1]):
         over[label[pixels.over[:, k]], k] = True

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.domain import Candidate, Clutter, Coverage
+from daemon.domain import Candidate, Coverage
 from daemon.scan import band, thresholds
-from daemon.scan.band import SAMPLED, BandScan, BandScanner, BandSettings, Exceeding, LandMap
+from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
-from daemon.scan.sensitivity import false_alarms_per_1000_km2, sensitivity_of
+from daemon.scan.kernels import CELL_PX, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
-from daemon.scene.land import LAND, MIXED, SEA
+from daemon.scene.land import SEA
 from engine.errors import InputError
 from engine.runtime.image import cell_of
 
@@ -63,7 +62,7 @@ class ScanSettings:
 
     guard_m: float = 500.0
     background_m: float = 1250.0
-    false_alarm_rate: float = 2e-6
+    false_alarm_rate: float = 2e-7
     clutter_model: ClutterModel = "lognormal"
     border_px: int = 12
     land_margin_m: float = 250.0
@@ -74,8 +73,8 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0 < self.false_alarm_rate < 0.5:
-            raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one in (0, 0.5)")
+        if not 2e-10 <= self.false_alarm_rate <= 0.01:
+            raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one from 2e-10 to 0.01")
         if not 0 < self.guard_m < self.background_m:
             raise InputError(
                 f"got guard_m {self.guard_m} and background_m {self.background_m}, "
@@ -123,7 +122,7 @@ def scan(
     scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
     sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
     pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
-    candidates, counts = _candidates(scene, pixels, settings)
+    candidates, counts = _candidates(scene, land, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
     counts["exceeding_pixels_on_land"] = sum(part.pixels_on_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
@@ -136,49 +135,16 @@ def scan(
                 f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
                 "were taken"
             )
-    coverage = _coverage(scene, ground, sound, scans, settings)
+    coverage = coverage_of(scene, ground, sound, scans, _rate(scene, settings))
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
     return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
 
 
-def _coverage(
-    scene: Scene, ground: LandMap, sound: Uint8, scans: dict[str, BandScan], settings: ScanSettings
-) -> Coverage:
-    """Sum up where the sea was looked at, and what could be seen there."""
-    lines, samples = (_extent(size) for size in scene.shape)
-    sea_pixels = np.where(ground.cells == MIXED, np.float32(0.5), np.float32(1))
-    sea_pixels *= sound & (ground.cells != LAND)
-    sea_pixels *= lines[:, None]
-    sea_pixels *= samples
-    valid = int((sound.sum(0, dtype=np.int64) * samples).sum()) * CELL_PX
-    valid -= int((sound[-1] * samples).sum()) * (CELL_PX - int(lines[-1]))
-    sea = float(sea_pixels.sum(dtype=np.float64))
-    sampled = {name: part.sampled for name, part in scans.items()}
-    across = np.arange(0, scene.shape[1], CELL_PX * SAMPLED)
-    incidence = scene.geometry.incidence_deg(np.full(len(across), scene.shape[0] / 2), across)
-    pixel_km2 = scene.spacing_m[0] * scene.spacing_m[1] * 1e-6
-    sensitivity = sensitivity_of(sampled, incidence, sea * pixel_km2, scene.spacing_m)
-    return coverage_of(
-        scene,
-        sea_pixels,
-        valid,
-        valid - int(sea),
-        [_clutter(name, part) for name, part in scans.items()],
-        sensitivity,
-        false_alarms_per_1000_km2(sensitivity, _rate(scene, settings), scene.spacing_m),
-    )
-
-
 def _rate(scene: Scene, settings: ScanSettings) -> float:
     """Return the rate of each polarisation: they add up."""
     return settings.false_alarm_rate / len(scene.polarisations)
-
-
-def _extent(size: int) -> Float32:
-    """Return how many lines or samples each cell holds: the last one may be cut."""
-    return np.minimum(CELL_PX, size - np.arange(0, size, CELL_PX)).astype(np.float32)
 
 
 def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
@@ -262,11 +228,6 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
     )
 
 
-def _median(values: Float32) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
-
-
 def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
     """Return the strongest of what was found, where every polarisation is sound."""
     found = band.strongest(band.joined(scanned.found), most_cells)
@@ -292,7 +253,7 @@ def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
 
 
 def _candidates(
-    scene: Scene, pixels: Pixels, settings: ScanSettings
+    scene: Scene, land: LandSource, pixels: Pixels, settings: ScanSettings
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
     clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
@@ -301,6 +262,7 @@ def _candidates(
     kept = at_sea.only(strongest)
     kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))
     lon, lat = scene.geometry.lonlat(kept.line_px, kept.sample_px) if len(kept) else ((), ())
+    shore_m = land.shore_m(kept.line_px, kept.sample_px)
     candidates = []
     for k in range(len(kept)):
         cell = cell_of(kept.line_px[k], kept.sample_px[k])
@@ -320,6 +282,7 @@ def _candidates(
                 peak_db=_db(float(kept.peak[k])),
                 contrast_db=_db(float(kept.contrast[k])),
                 cell=(cell.row, cell.col),
+                shore_m=round(float(shore_m[k]), 1) if np.isfinite(shore_m[k]) else None,
             )
         )
     counts = {
@@ -328,21 +291,6 @@ def _candidates(
         "candidates_over_limit": len(at_sea) - len(kept),
     }
     return tuple(candidates), counts
-
-
-def _clutter(name: str, scanned: BandScan) -> Clutter:
-    """Sum up the sea of one polarisation over the cells that were looked at."""
-    mean, spread, limit, nesz = (_median(values) for values in scanned.sampled)
-    if not np.isfinite(mean):
-        return Clutter(name, float("nan"), float("nan"), None, float("nan"), 0.0)
-    return Clutter(
-        polarisation=name,
-        mean_db=_db(mean),
-        spread=round(spread, 4),
-        nesz_db=_db(nesz) if nesz > 0 else None,
-        threshold_db=_db(limit),
-        negative_fraction=round(scanned.negative / max(scanned.counted, 1), 4),
-    )
 
 
 def _db(linear: float) -> float:

@@ -135,13 +135,17 @@ def relevant(coastline: Coastline, footprint: BaseGeometry) -> bool:
     Raises:
         SceneCorrupt: the footprint is empty.
     """
-    from shapely import box, get_parts, make_valid, polygons, union_all
+    from shapely import box, contains_xy, get_parts, make_valid, polygons, union_all
 
     if footprint.is_empty:
         raise SceneCorrupt("got an empty footprint, expected an area in longitude and latitude")
     for part in get_parts(footprint):
-        inside = part.representative_point()
-        if not coastline.is_land(inside.x, inside.y):
+        west, south, east, north = part.bounds
+        lon, lat = (
+            axis.ravel() for axis in np.meshgrid(np.linspace(west, east, 7), np.linspace(south, north, 7))
+        )
+        inside = contains_xy(part, lon, lat)
+        if not coastline.is_land(lon[inside], lat[inside]).all():
             return True  # the common case, without a ring being drawn
         margin = _OUTLINE_DEG / max(float(np.cos(np.radians(max(map(abs, part.bounds[1::2]))))), 0.01)
         area = part.buffer(margin)

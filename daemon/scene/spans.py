@@ -16,6 +16,9 @@ from engine.runtime.rings import Rings
 
 Ints = NDArray[np.int64]
 
+_LINE, _RING = 20, 40  # bits of a place's sample, and of a place: line and sample in one number
+_SAMPLES = (1 << _LINE) - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Spans:
@@ -38,21 +41,15 @@ class Spans:
     @classmethod
     def draw(cls, rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -> Spans:
         """Fill rings of (line, sample); pixels lie at whole numbers."""
-        wide = samples[1] - samples[0] + 1
-        row, crossing, ring = _crossings(rings, lines, samples)
-        high = lines[1] - lines[0]
-        # sorted by ring, row and sample, crossings lead into the ring and out of it in turn
-        order = np.sort((ring * high + row) * wide + crossing)
-        crossing, row, ring = order % wide, order // wide % high, order // (wide * high)
-        level = rings.levels[ring]
-        row, crossing, land = _painted(row, crossing, level, wide)
-        first = np.concatenate([[True], row[1:] != row[:-1]])[: len(row)]
-        before = np.where(first, False, np.roll(land, 1))
-        turn = land != before  # the last state of each row is sea: all rings are left again
-        start, stop = turn & land, turn & ~land
-        return cls(
-            lines, samples, row[start] + lines[0], crossing[start] + samples[0], crossing[stop] + samples[0]
-        )
+        place, ring = _crossings(rings, lines, samples)
+        # sorted by ring, line and sample, crossings lead into the ring and out of it in turn
+        order = np.sort((ring << _RING) + place)
+        place, land = _painted(order & ((1 << _RING) - 1), rings.levels[order >> _RING])
+        turn = np.diff(land.view(np.int8), prepend=0)  # a line's last state is sea: all rings are left again
+        start, stop = place[turn > 0], place[turn < 0]
+        low = samples[0]
+        line = (start >> _LINE) + lines[0]
+        return cls(lines, samples, line, (start & _SAMPLES) + low, (stop & _SAMPLES) + low)
 
     def mask(self, line: int, sample: int, height: int, width: int) -> NDArray[np.bool_]:
         """Return the pixels of a window, True on land, [height, width]."""
@@ -106,10 +103,10 @@ class Spans:
         return found
 
 
-def _crossings(rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -> tuple[Ints, Ints, Ints]:
-    """Return each crossing of an edge with a line: row, the first pixel at or beyond it, ring, [m] each.
+def _crossings(rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -> tuple[Ints, Ints]:
+    """Return where edges cross lines, as the first pixel at or beyond, and of which rings, [m] each.
 
-    Rows and pixels are counted from the first; what lies before is moved to 0, what lies behind to the end.
+    Lines and samples are counted from the first; what lies before is moved to 0, what lies behind to the end.
     """
     line, sample = rings.points.T
     line_, sample_ = line[rings.following], sample[rings.following]
@@ -119,31 +116,29 @@ def _crossings(rings: Rings, lines: tuple[int, int], samples: tuple[int, int]) -
     count = high - low
     edge = np.repeat(np.arange(len(line)), count)
     at = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + low[edge]
-    slope = (sample_ - sample)[edge] / (line_ - line)[edge]
-    crossed = np.ceil(sample[edge] + (at - line[edge]) * slope)
-    pixel = np.clip(crossed, *samples).astype(np.int64) - samples[0]
-    return at - lines[0], pixel, rings.index[edge]
+    crossed = count > 0
+    slope = np.zeros(len(line))
+    slope[crossed] = (sample_ - sample)[crossed] / (line_ - line)[crossed]
+    pixel = np.clip(np.ceil(sample[edge] + (at - line[edge]) * slope[edge]), *samples).astype(np.int64)
+    return ((at - lines[0]) << _LINE) + pixel - samples[0], rings.index[edge]
 
 
-def _painted(row: Ints, crossing: Ints, level: Ints, wide: int) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+def _painted(place: Ints, level: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """Paint rings over each other by rising level.
 
     Args:
-        row: of each crossing, in pairs into and out of a ring, [m].
-        crossing: first pixel beyond it, [m].
+        place: of each crossing, in turn into a ring and out of it, [m].
         level: of its ring, [m].
-        wide: pixels of a row.
 
     Returns:
-        row, pixel and whether there is land from there on, at each place where anything changes.
+        Places in order, and whether there is land from there on.
     """
-    places = row * wide + crossing
-    order = np.argsort(places, kind="stable")
-    place, level = places[order], level[order]
-    step = np.where(order % 2 == 0, 1, -1)
+    order = np.argsort(place, kind="stable")
+    place, level = place[order], level[order]
+    step = (1 - 2 * (order & 1)).astype(np.int8)
     last = np.concatenate([place[1:] != place[:-1], [True]])[: len(place)]
     land = np.zeros(int(last.sum()), bool)
     for depth in range(1, int(level.max(initial=0)) + 1):
-        covered = np.cumsum(np.where(level == depth, step, 0))[last] > 0
-        land = np.where(covered, depth % 2 == 1, land)
-    return place[last] // wide, place[last] % wide, land
+        covered = np.cumsum(step * (level == depth), dtype=np.int32)[last] > 0
+        land[covered] = depth % 2 == 1
+    return place[last], land

@@ -17,7 +17,8 @@ REACH_M = 50_000.0
 _EDGE_DEG = 0.02  # longer edges would sink below the ground
 _EDGE_M = 500.0  # pieces of shore are no longer
 _CHUNK = 16  # pieces that are ruled out together
-_BLOCK_M = 25_000.0  # places that are asked together lie in a cube of this side
+_BLOCK_M = 25_000.0  # places that are asked together lie in a cube of this side,
+_MANY = 30_000  # which shrinks where there are more pieces
 _TOGETHER = 256  # and are no more: bounds the memory
 _DEGREE_M = 110_500.0  # no degree of latitude is shorter
 
@@ -62,8 +63,9 @@ class Shore:
         nearest = np.full(len(places), np.inf)
         if not (len(places) and len(self._middle)):
             return nearest.reshape(lon.shape)
-        block = np.floor(places / _BLOCK_M).astype(np.int64) + 1000  # the earth reaches 425 blocks out
-        block = (block[:, 0] * 2000 + block[:, 1]) * 2000 + block[:, 2]
+        side = _BLOCK_M * min(1.0, math.sqrt(_MANY / len(self._middle)))
+        x, y, z = np.floor(places / side).astype(np.int64).T
+        block = (x << 42) + (y << 21) + z
         order = np.argsort(block, kind="stable")
         pairs = []
         for part in np.split(order, np.flatnonzero(np.diff(block[order])) + 1):

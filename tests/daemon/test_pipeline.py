@@ -139,8 +139,9 @@ def test_flags_carry_their_evidence():
     result = process_scene(scene, FakeLand(land), BrightEngine(), None)
     near = nearest(result, ships[0]).flag("near_land")
     assert near is not None and near.evidence["distance_m"] == pytest.approx(300, abs=50)
+    assert nearest(result, ships[0]).shore_m == pytest.approx(near.evidence["distance_m"], abs=1)
     clipped = nearest(result, ships[1])
-    assert clipped.flag("near_land") is None
+    assert clipped.flag("near_land") is None and clipped.shore_m > 500
     assert clipped.flag("clipped").evidence["invalid_px"] > 0
 
 

@@ -10,7 +10,7 @@ from shapely.geometry import Polygon
 
 from daemon.scan import ScanSettings, prescreen, scan
 from daemon.scan import band as band_module
-from daemon.scan.coverage import split_antimeridian
+from daemon.scan.area import split_antimeridian
 from engine.errors import InputError
 from tests.support.sea import FakeLand, FakeScene, FlatGeometry, Target, sea_scene
 

@@ -293,7 +293,7 @@ def test_a_narrow_water_makes_a_scene_relevant(coastline: Coastline) -> None:
     outline = box(19.8, 9.8, 20.2, 10.2)
     for rings, expected in (([(around, 1)], False), ([(around, 1), (pool, 2)], True)):
         drawn = Drawn(*rings)
-        drawn.is_land = lambda lon, lat: np.array(True)  # type: ignore[attr-defined]
+        drawn.is_land = lambda lon, lat: np.ones(lon.shape, bool)  # type: ignore[attr-defined]
         assert relevant(drawn, outline) is expected  # type: ignore[arg-type]
 
 
