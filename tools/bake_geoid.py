@@ -5,7 +5,8 @@
 
 Reads the grid of a quarter of a degree in either of its published forms: NGA's WW15MGH.DAC (16-bit big-endian
 centimetres from the north pole and longitude 0), or PROJ's .gtx (metres from the south pole and longitude
--180; the same to the rounding of a centimetre). The report says what bilinear interpolation between the nodes may miss.
+-180; the same to the rounding of a centimetre). The report says what bilinear interpolation may miss between
+the nodes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def read(path: Path) -> NDArray[np.int16]:
         metres = np.frombuffer(data, ">f4", offset=GTX_HEADER.size).reshape(geoid.SHAPE)
         north_first = np.roll(metres[::-1], geoid.SHAPE[1] // 2, axis=1)
         return np.rint(north_first.astype(np.float64) * 100).astype(np.int16)
-    raise InputError(f"got {len(data)} bytes in {path}, expected the EGM96 grid of 15 minutes as .DAC or .gtx")
+    raise InputError(
+        f"got {len(data)} bytes in {path}, expected the EGM96 grid of 15 minutes as .DAC or .gtx"
+    )
 
 
 def between_nodes(grid_cm: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -50,9 +53,7 @@ def between_nodes(grid_cm: NDArray[np.int16]) -> NDArray[np.float64]:
     from scipy.ndimage import map_coordinates
 
     wrapped = np.pad(grid_cm.astype(np.float64) / 100, ((0, 0), (16, 16)), mode="wrap")
-    where = np.meshgrid(
-        np.arange(geoid.SHAPE[0] - 1) + 0.5, np.arange(geoid.SHAPE[1]) + 16.5, indexing="ij"
-    )
+    where = np.meshgrid(np.arange(geoid.SHAPE[0] - 1) + 0.5, np.arange(geoid.SHAPE[1]) + 16.5, indexing="ij")
     linear, cubic = (map_coordinates(wrapped, where, order=order, mode="nearest") for order in (1, 3))
     return np.asarray(linear - cubic)
 
@@ -71,10 +72,15 @@ def main() -> None:
     miss = np.abs(between_nodes(grid))
     area = np.cos(np.radians(89.875 - 0.25 * np.arange(len(miss))))[:, None] * np.ones(miss.shape[1])
     console = Console(soft_wrap=True)
-    console.print(f"{arguments.out}: {len(data):,} bytes, the grid whole: {grid.min() / 100} to {grid.max() / 100} m")
-    console.print(f"sha256 of the grid as WW15MGH.DAC: {hashlib.sha256(grid.astype('>i2').tobytes()).hexdigest()}")
     console.print(
-        f"bilinear against bicubic midway between nodes: rms {np.sqrt(np.average(miss**2, weights=area)):.3f} m, "
+        f"{arguments.out}: {len(data):,} bytes, the grid whole: {grid.min() / 100} to {grid.max() / 100} m"
+    )
+    console.print(
+        f"sha256 of the grid as WW15MGH.DAC: {hashlib.sha256(grid.astype('>i2').tobytes()).hexdigest()}"
+    )
+    rms = np.sqrt(np.average(miss**2, weights=area))
+    console.print(
+        f"bilinear against bicubic midway between nodes: rms {rms:.3f} m, "
         f"99.9% within {np.quantile(miss, 0.999):.2f} m, at most {miss.max():.2f} m"
     )
 

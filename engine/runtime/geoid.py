@@ -4,8 +4,9 @@ The model is EGM96 on its published grid of a quarter of a degree, kept whole; b
 bilinear. The mean sea lies within about 1.5 m of it (currents), the tide aside.
 
 The file holds the grid of ``WW15MGH.DAC`` (16-bit centimetres, rows from the north pole to the south pole,
-columns from longitude 0 eastwards) so that it compresses: third differences, mapped to 0, -1, 1, -2, 2 ... as
-0, 1, 2, 3, 4 ..., all low bytes before all high bytes, zlib. `packed` and `unpacked` are each other's inverse.
+columns from longitude 0 eastwards) so that it compresses: third differences, with 0, -1, 1,
+-2, 2 ... written as 0, 1, 2, 3, 4 ..., all low bytes before all high bytes, zlib. `packed` and `unpacked`
+are each other's inverse.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def undulation_m(lon_deg: ArrayLike, lat_deg: ArrayLike) -> Array:
 def _grid() -> NDArray[np.int16]:
     """Return the grid in centimetres, its first column repeated behind the last, [721, 1441]."""
     grid = unpacked(_FILE.read_bytes())
-    return np.ascontiguousarray(np.concatenate([grid, grid[:, :1]], axis=1))
+    return np.concatenate([grid, grid[:, :1]], axis=1)
 
 
 def packed(grid_cm: NDArray[np.int16]) -> bytes:
@@ -77,7 +78,7 @@ def unpacked(data: bytes) -> NDArray[np.int16]:
     """Return the grid of a file's bytes in centimetres, [721, 1440]."""
     planes = np.frombuffer(zlib.decompress(data), np.uint8).reshape(2, *SHAPE)
     mapped = planes[0].astype(np.int32) | planes[1].astype(np.int32) << 8
-    grid = (mapped >> 1) ^ -(mapped & 1)
+    grid: NDArray[np.int32] = (mapped >> 1) ^ -(mapped & 1)
     for axis in (1, 1, 0):
         grid = np.cumsum(grid, axis=axis, dtype=np.int32)
     return grid.astype(np.int16)
