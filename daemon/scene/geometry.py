@@ -33,6 +33,10 @@ SELF_CHECK_PX = 1.0
 # The mean of what the grid's times may exceed the line times by; 0.4 ms in the worst real product known.
 CLOCK_S = 0.01
 
+# The speed over the ground for which displacements of movers are bounded: few ships are faster.
+MOVER_KNOTS = 30.0
+_MOVER_M_S = MOVER_KNOTS * 1852 / 3600
+
 _NEWTON_STEPS = 6
 
 
@@ -78,10 +82,34 @@ class SceneGeometry(ABC):
     def range_to_velocity_s(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
         """Return R/V: how far a mover is displaced in the image for each m/s of its radial speed.
 
-        A target that approaches the radar at a radial speed u is imaged R/V u ahead of where it is, in the
-        direction of flight (`heading_deg`); one that recedes, behind. For a ship that sails at a speed v over
-        the ground on a course c, u = -v cos(c - look_azimuth) sin(incidence).
+        A target that approaches the radar is displaced in the direction of flight (`heading_deg`), one that
+        recedes against it, by R/V times its radial speed towards the radar. Its Doppler frequency vanishes
+        when the radar comes nearest to it; while it approaches, that is later than for one at rest. A ship
+        that sails at v m/s on a course c approaches at -v cos(c - look_azimuth) sin(incidence).
         """
+
+    def shift_bound_m(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
+        """Return how far a ship of MOVER_KNOTS is at most displaced, either way along `heading_deg`."""
+        across = np.sin(np.radians(self.incidence_deg(line_px, sample_px)))
+        return np.asarray(self.range_to_velocity_s(line_px, sample_px) * _MOVER_M_S * across)
+
+    def bearing_deg(
+        self, line_px: ArrayLike, sample_px: ArrayLike, down_m: ArrayLike, across_m: ArrayLike
+    ) -> Array:
+        """Return the bearing of a direction in the image, clockwise from north, 0 to 360.
+
+        Args:
+            line_px: line of the place, [...].
+            sample_px: sample of the place, [...].
+            down_m: the direction's part along increasing lines, metres or any other unit, [...].
+            across_m: its part along increasing samples, [...].
+        """
+        down, across = (
+            np.radians(axis(line_px, sample_px)) for axis in (self.heading_deg, self.look_azimuth_deg)
+        )
+        east = np.sin(down) * down_m + np.sin(across) * across_m
+        north = np.cos(down) * down_m + np.cos(across) * across_m
+        return np.asarray(np.degrees(np.arctan2(east, north)) % 360)
 
     @abstractmethod
     def incidence_deg(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:

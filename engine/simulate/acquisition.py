@@ -244,12 +244,12 @@ def _orbit_over(lon_deg: float, lat_deg: float, ascending: bool, slant_m: float)
     """Return argument of latitude and node longitude that put the site at a slant range at second 0."""
     middle, reach = (0.0, 90.0) if ascending else (180.0, 90.0)
     times = np.array([-10.0, 0.0, 10.0])
-    for _ in range(7):
+    for _ in range(5):
         arguments = np.radians(np.linspace(middle - reach, middle + reach, 25))
         seen = [geometry.ground_point(_orbit(u, 0.0, times), 0.0, slant_m) for u in arguments]
         miss = np.abs(np.array([float(lat) for _, lat in seen]) - lat_deg)
         best = int(np.argmin(miss))
-        middle, reach = float(np.degrees(arguments[best])), reach / 8
+        middle, reach = float(np.degrees(arguments[best])), reach / 12
     if miss[best] > 1e-3:
         most = lat_deg - np.sign(lat_deg) * miss[best]
         raise InputError(
