@@ -124,11 +124,10 @@ class Acquisition:
         return float(-2 * np.linalg.norm(velocity) * ground_speed / (WAVELENGTH_M * slant_range_m))
 
     def _polynomial(self, table: Array, time_s: Array, x: Array) -> Array:
-        """Evaluate polynomials, linear in time between two of them."""
+        """Evaluate the polynomials that are nearest in time, as real products do."""
         time_s, x = np.broadcast_arrays(time_s, x)
-        index = np.clip(np.searchsorted(self.conversion_s, time_s) - 1, 0, len(self.conversion_s) - 2)
-        share = (time_s - self.conversion_s[index]) / np.diff(self.conversion_s)[index]
-        coefficients = table[index] * (1 - share[..., None]) + table[index + 1] * share[..., None]
+        between = (self.conversion_s[1:] + self.conversion_s[:-1]) / 2
+        coefficients = table[np.searchsorted(between, time_s)]
         total = np.zeros(x.shape)
         for power in range(_DEGREE, -1, -1):
             total = total * x + coefficients[..., power]
@@ -194,7 +193,7 @@ def shifted(base: Acquisition, line: int, sample: int, shape: tuple[int, int]) -
     slant = float(base.slant_range(np.array(shape[0] / 2 + line), np.array(sample)))
     start = line * base.line_interval_s
     orbit = geometry.Orbit(base.orbit.times_s - start, base.orbit.position_m, base.orbit.velocity_m_s)
-    times = np.arange(-1.0, shape[0] * base.line_interval_s + 1.5)
+    times = base.conversion_s - start
     grsr, srgr = _conversions(orbit, times, slant, shape[1])
     return Acquisition(
         orbit,
