@@ -238,8 +238,8 @@ class RangeDopplerGeometry(SceneGeometry):
         slope = float(((tau - middle) * late).sum()) / spread if spread > 1e-12 else 0.0
         if abs(late.mean()) > CLOCK_S:
             raise SceneCorrupt(
-                f"got line times {late.mean():.3f} s before the satellite's passes of the geolocation grid, "
-                f"expected at most {CLOCK_S} s: line times and orbit do not belong together"
+                f"got the satellite's passes of the geolocation grid {late.mean():+.3f} s from the line "
+                f"times, expected at most {CLOCK_S} s: line times and orbit do not belong together"
             )
         return float(late.mean()) - slope * float(middle), slope
 

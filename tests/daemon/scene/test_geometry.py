@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,31 @@ def test_state_vectors_out_of_order(annotation_xml: str) -> None:
     again = annotation_xml.replace("T18:06:14", "T18:06:04")  # repeats the first
     with pytest.raises(SceneCorrupt, match="do not increase"):
         parse_annotation(again.encode())
+
+
+def test_the_self_check(annotation_xml: str, geometry: RangeDopplerGeometry) -> None:
+    assert geometry.self_check_px < 1e-3
+    low, high = (annotation_xml.replace("<gr0>0.0</gr0>", f"<gr0>{m}</gr0>") for m in (5.0, 100.0))
+    assert RangeDopplerGeometry(parse_annotation(low.encode())).self_check_px == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(SceneCorrupt, match=r"got a geolocation grid up to 10 px .* expected at most 1.0 px"):
+        RangeDopplerGeometry(parse_annotation(high.encode()))
+
+
+def test_one_wrong_point_of_the_grid_is_seen(annotation_xml: str) -> None:
+    """A grid that folds: one point stands where another should."""
+    first, second = re.findall(r"<longitude>[^<]+</longitude>", annotation_xml)[:2]
+    with pytest.raises(SceneCorrupt, match="got a geolocation grid"):
+        RangeDopplerGeometry(parse_annotation(annotation_xml.replace(second, first).encode()))
+
+
+def test_line_times_of_another_orbit(annotation_xml: str) -> None:
+    """The first line two seconds later than it was: lines and orbit no longer belong together."""
+    time = re.search(r"<productFirstLineUtcTime>([^<]+)<", annotation_xml)
+    assert time
+    later = datetime.fromisoformat(time[1]) + timedelta(seconds=2)
+    moved = annotation_xml.replace(f"Time>{time[1]}<", f"Time>{later.isoformat(timespec='microseconds')}<")
+    with pytest.raises(SceneCorrupt, match=r"grid -2\.000 s from the line times"):
+        RangeDopplerGeometry(parse_annotation(moved.encode()))
 
 
 def test_footprint_across_the_antimeridian(tmp_path: Path, product: Path) -> None:
