@@ -101,11 +101,11 @@ def test_positions_and_axes_are_the_same(both: tuple[SceneResult, SceneResult]) 
 
 
 def test_the_axis_is_the_targets(both: tuple[SceneResult, SceneResult]) -> None:
-    """Targets are set clockwise from the image's up. Lines run with the flight, so the image is a mirror's."""
+    """Targets are set clockwise from the image's up, and images are mirrored: lines run with the flight."""
     for target, (detection, _) in zip(TARGETS, pairs(both), strict=True):
         if target.length_m >= 100:
             assert detection.axis_deg is not None and detection.azimuth_deg is not None
-            # samples lie to the right of the flight, and the flight runs down: clockwise becomes the other way
+            # samples run to the right of the flight, and the flight runs down: clockwise turns round
             expected = detection.azimuth_deg - target.axis_deg
             assert degrees_apart(detection.axis_deg, expected, 180) < 6
 

@@ -48,9 +48,7 @@ def test_heights_go_on_across_the_antimeridian(lat: float) -> None:
     lon = np.array([179.9, 179.99, 179.999, 180.0, 180.001, 180.01, 180.1])
     heights = undulation_m(lon, lat)
     assert heights == pytest.approx(undulation_m((lon + 180) % 360 - 180, lat), abs=1e-9)
-    assert (
-        np.abs(np.diff(heights) / np.diff(lon)).max() < 20
-    )  # m a degree; a wrong column makes more
+    assert np.abs(np.diff(heights) / np.diff(lon)).max() < 20  # m a degree; a wrong column makes more
 
 
 @given(st.floats(-720, 720), st.floats(-90, 90))
