@@ -97,6 +97,9 @@ def detections_of(
     lon, lat = context.scene.geometry.lonlat(at[:, 0], at[:, 1])
     shore_m = context.land.shore_m(at[:, 0], at[:, 1])
     incidence = np.broadcast_to(context.scene.geometry.incidence_deg(at[:, 0], at[:, 1]), len(at))
+    ratio = context.scene.geometry.range_to_velocity_s(at[:, 0], at[:, 1])
+    azimuth = context.scene.geometry.heading_deg(at[:, 0], at[:, 1])
+    shift = context.scene.geometry.shift_bound_m(at[:, 0], at[:, 1])
     by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
     ranks: Counter[tuple[int, int]] = Counter()
     detections = []
@@ -128,6 +131,9 @@ def detections_of(
                 prior_status=request.priors[0].status,
                 prior_year=request.priors[0].year,
                 flags=_flags(context, item, indices, size, answer),
+                range_to_velocity_s=round(float(ratio[i]), 3),
+                azimuth_deg=round(float(azimuth[i]), 2) % 360,
+                shift_bound_m=round(float(shift[i]), 1),
             )
         )
         ranks[place] += 1

@@ -137,6 +137,11 @@ class Detection:
     prior_year: int | None
     flags: tuple[Flag, ...] = ()
     shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
+    # What one image leaves open of a mover: it stands where its echo does, displaced along azimuth_deg by R/V
+    # times its radial speed towards the radar (negative when it recedes). None where it was not worked out.
+    range_to_velocity_s: float | None = None  # R/V
+    azimuth_deg: float | None = None  # bearing in which the image's lines increase, 0 to 360
+    shift_bound_m: float | None = None  # of a ship of 30 knots, either way along azimuth_deg
 
     def flag(self, name: FlagName) -> Flag | None:
         """Return the flag of a name, None where it is not set."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.geoid import undulation_m
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S, WGS84_A_M, WGS84_B_M
 from engine.simulate.acquisition import PRF_HZ, SWATHS, Acquisition
 from engine.simulate.physics import SPACING_M
@@ -178,6 +179,7 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
     for row in rows:
         slant = grid.slant_range(row, columns)
         lon, lat = grid.lonlat(row, columns)
+        height = undulation_m(lon, lat)
         incidence, elevation = grid.incidence_deg(row, columns), grid.elevation_deg(row, columns)
         for at, column in enumerate(columns):
             points.append(
@@ -188,7 +190,7 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
                     ("pixel", int(column)),
                     ("latitude", _float(lat[at])),
                     ("longitude", _float(lon[at])),
-                    ("height", _float(0.0)),
+                    ("height", _float(height[at])),
                     ("incidenceAngle", _float(incidence[at])),
                     ("elevationAngle", _float(elevation[at])),
                 ]

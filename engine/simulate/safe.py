@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.geoid import undulation_m
 from engine.simulate import annotation, scene
 from engine.simulate.annotation import IPF_VERSION, Identity, Node, stamp
 from engine.simulate.scene import POLARISATIONS, Pass
@@ -147,8 +148,9 @@ def _write_pixels(
     height, width = acquired.grid.shape
     rows, columns = annotation.grid_lines_samples(acquired.grid)
     lon, lat = acquired.grid.lonlat(rows[:, None], columns)
+    sea_m = undulation_m(lon, lat)
     gcps = [
-        GroundControlPoint(float(row), float(column), float(lon[i, j]), float(lat[i, j]), 0.0)
+        GroundControlPoint(float(row), float(column), *(float(table[i, j]) for table in (lon, lat, sea_m)))
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     ]

@@ -40,6 +40,15 @@ class FlatGeometry:
     def incidence_deg(self, line_px, sample_px):
         return 30.0 + 16.0 * np.asarray(sample_px, float) / 25_000
 
+    def heading_deg(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 180.0)
+
+    def range_to_velocity_s(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 115.0)
+
+    def shift_bound_m(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 1100.0)
+
     def time_utc(self, line_px):
         return START + timedelta(seconds=float(line_px) * 0.0015)
 
