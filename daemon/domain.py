@@ -107,6 +107,11 @@ class Candidate:
     cell: tuple[int, int]  # row and column of the lattice cell whose core holds the centroid
     state: CandidateState = "not_examined"
     score: float | None = None  # of the object that confirmed it
+    length_m: float | None = None  # these as a detection's; null until measured, and where nothing stands out
+    length_low_m: float | None = None
+    length_high_m: float | None = None
+    width_m: float | None = None
+    axis_deg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,11 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "line_px": candidate.line_px,
         "sample_px": candidate.sample_px,
         "contrast_db": candidate.contrast_db,
+        "length_m": candidate.length_m,
+        "length_low_m": candidate.length_low_m,
+        "length_high_m": candidate.length_high_m,
+        "width_m": candidate.width_m,
+        "axis_deg": candidate.axis_deg,
         "state": candidate.state,
         "score": None if candidate.score is None else round(candidate.score, 4),
     }
