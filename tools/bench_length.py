@@ -1,101 +1,267 @@
-"""`make bench-length`: lengths, widths and axes measured in simulated patches against the truth."""
+"""`make bench-length`: lengths, widths, axes and places measured in simulated patches, against the truth.
+
+Draws single ships on seas of every state, finds them as a prescreen would (or draws an engine's box), and
+measures them with `daemon.measure`. Prints errors by length, by direction, by contrast and by sea, how often
+the interval holds, and the same for hulls of another kind, platforms, ships with a neighbour and ships at a
+quay; then the apparent extents that real ships were measured by. Writes docs/images/length.png. The last line
+is JSON. `--fit` prints the interval's constants for daemon/measure/patch.py instead; fit on another seed.
+
+Simulated data: nothing here is a claim about real scenes.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from length_cases import Case, Cases, Draw, draw_any_ship, draw_plain_ship
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy import ndimage, optimize
 
-from engine.simulate import clutter, objects, physics
+from daemon.measure import Measure, measure_patch
+from engine.simulate import objects, physics
 
-SIZE_PX = 126
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One object alone on the sea.
-
-    Attributes:
-        intensity: VV and VH, noise left in, [2, SIZE_PX, SIZE_PX].
-        nesz: noise-equivalent sigma0 of VV and VH.
-        body: the truth.
-        line_px: line of its centre.
-        sample_px: sample of its centre.
-        box_px: x1, y1, x2, y2 of the pixels that a prescreen would find.
-        contrast_db: highest 3 x 3 mean over the mean sea and noise, in the better polarisation.
-        spread: standard deviation of the 3 x 3 mean over the mean, in VV sea.
-    """
-
-    intensity: NDArray[np.float32]
-    nesz: tuple[float, float]
-    body: objects.Body
-    line_px: float
-    sample_px: float
-    box_px: tuple[float, float, float, float]
-    contrast_db: float
-    spread: float
-    sea_db: float
+ROOT = Path(__file__).resolve().parents[1]
+PICTURE = ROOT / "docs" / "images" / "length.png"
+FITTED_ON, HELD_OUT = 4, 20261124
+NOMINAL = 0.8
+LENGTHS = (20, 25, 50, 100, 150, 200, 300, 400)
+Array = NDArray[np.float64]
 
 
-class Cases:
-    """Draws cases from one seed."""
+@dataclass(frozen=True)
+class Results:
+    """Truth and measures side by side, [n] each; NaN where a measure is null."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        rng = np.random.default_rng([seed, 0])
-        self._speckle = physics.SpeckleBank(rng)
-        self._textures = clutter.TextureBank(rng)
+    cases: Sequence[Case]
+    measures: Sequence[Measure]
+    spent_s: float
 
-    def make(self, index: int, body=None) -> Case | None:
-        """Draw a case; None where a prescreen sees nothing."""
-        rng = np.random.default_rng([self._seed, 1, index])
-        state = clutter.draw_sea_state(rng)
-        power = clutter.draw_sea(rng, self._textures, state, SIZE_PX)
-        length = float(np.exp(rng.uniform(np.log(20), np.log(400))))
-        drawn = objects.draw_ship(rng, length_m=length) if body is None else body(rng)
-        line, sample = SIZE_PX / 2 + rng.uniform(-0.5, 0.5, 2)
-        if drawn.wake_px is not None:
-            clutter.add_wake(rng, power, (line + drawn.wake_px, sample), drawn.axis_deg, drawn.length_m)
-        noise = physics.from_db(np.array(state.noise_db))
-        amplitude = np.sqrt(power + noise[:, None, None]).astype(np.float32)
-        echo = physics.render_points(
-            rng, drawn.line_px + line, drawn.sample_px + sample, drawn.powers, power.shape[1:], drawn.reach_px()
+    def of(self, name: str) -> Array:
+        """A field of the measures."""
+        return np.array([np.nan if (v := getattr(m, name)) is None else v for m in self.measures], float)
+
+    def truth(self, name: str) -> Array:
+        """A field of the bodies."""
+        return np.array([getattr(case.body, name) for case in self.cases], float)
+
+    @property
+    def error_m(self) -> Array:
+        """Measured length less the true one."""
+        return self.of("length_m") - self.truth("length_m")
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Whether the interval holds the true length."""
+        true = self.truth("length_m")
+        return (self.of("length_low_m") <= true) & (true <= self.of("length_high_m"))
+
+    @property
+    def off_m(self) -> Array:
+        """Distance of the place from the true centre."""
+        line = self.of("line_px") - [case.line_px for case in self.cases]
+        sample = self.of("sample_px") - [case.sample_px for case in self.cases]
+        return np.asarray(np.hypot(line, sample) * physics.SPACING_M)
+
+    @property
+    def turned_deg(self) -> Array:
+        """Angle between the axes, 0 to 90; NaN where it is null."""
+        return np.asarray(np.abs((self.of("axis_deg") - self.truth("axis_deg") + 90) % 180 - 90))
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=4000, help="Ships; a quarter of it for each control.")
+    parser.add_argument("--seed", type=int, help=f"{HELD_OUT}, or {FITTED_ON} to fit.")
+    parser.add_argument("--fit", action="store_true", help="Fit the interval's constants.")
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    arguments = parser.parse_args()
+    cases = Cases(
+        arguments.seed if arguments.seed is not None else (FITTED_ON if arguments.fit else HELD_OUT)
+    )
+    if arguments.fit:
+        fit([run(cases, arguments.count, draw_any_ship, box=box) for box in ("found_px", "engine_px")])
+        return
+    few = max(arguments.count // 4, 1)
+    ships = run(cases, arguments.count, draw_any_ship)
+    others = {
+        "in an engine's box": run(cases, arguments.count, draw_any_ship, box="engine_px"),
+        "another kind of hull": run(cases, few, draw_plain_ship, start=10**6),
+        "a ship 80 to 300 m beside": run(cases, few, draw_any_ship, "engine_px", "ship", 2 * 10**6),
+        "at a quay, land masked": run(cases, few, draw_any_ship, "engine_px", "quay", 3 * 10**6),
+        "platforms": run(cases, few, objects.draw_platform, start=4 * 10**6),
+    }
+    summary = {"ships": show("ships in a prescreen's box", groups(ships), ships)}
+    for name, results in others.items():
+        long = results.truth("length_m") >= 50
+        summary[name] = show(name, {"from 50 m": long, "shorter": ~long}, results)
+    show_axes(ships)
+    show_apparent(ships)
+    draw_picture(ships, arguments.picture, arguments.seed or HELD_OUT)
+    spent_ms = 1e3 * ships.spent_s / len(ships.cases)
+    print(f"{spent_ms:.2f} ms a measure without reading")
+    print(json.dumps({"benchmark": "length", "seed": arguments.seed or HELD_OUT, "tables": summary}))
+
+
+def run(
+    cases: Cases, count: int, draw: Draw, box: str = "found_px", beside: str = "", start: int = 0
+) -> Results:
+    """Draw cases and measure those that are found."""
+    kept, measures, spent_s = [], [], 0.0
+    for index in track(range(start, start + count), f"{box} {beside}", console=Console(file=sys.stderr)):
+        case = cases.make(index, draw, beside)
+        if case is None:
+            continue
+        patch = case.patch(getattr(case, box))
+        began = time.perf_counter()
+        measures.append(measure_patch(patch))
+        spent_s += time.perf_counter() - began
+        kept.append(case)
+    return Results(kept, measures, spent_s)
+
+
+def groups(ships: Results) -> dict[str, NDArray[np.bool_]]:
+    """The ships by length, and those over 50 m by direction, motion, contrast and sea."""
+    length, contrast = ships.truth("length_m"), ships.of("contrast_db")
+    to_range = np.abs(ships.truth("axis_deg") % 180 - 90)  # axes run clockwise from the azimuth
+    sea_db = np.array([case.sea_db for case in ships.cases])
+    rough = np.array([case.spread for case in ships.cases])
+    smear = ships.truth("smear_px") > 0
+    long = length >= 50
+    found = {
+        f"{a} to {b} m": (length >= a) & (length < b) for a, b in zip(LENGTHS, LENGTHS[1:], strict=False)
+    }
+    found["from 50 m"] = long
+    rest = {f"{a} to {a + 30} deg off range": (to_range >= a) & (to_range < a + 30.01) for a in (0, 30, 60)}
+    rest |= {"at rest": ~smear, "smeared by motion": smear}
+    for low, high in ((0, 12), (12, 18), (18, 24), (24, 30), (30, 99)):
+        rest[f"contrast {low} to {high} dB"] = (contrast >= low) & (contrast < high)
+    for low, high in ((-40, -22), (-22, -16), (-16, 0)):
+        rest[f"sea {low} to {high} dB"] = (sea_db >= low) & (sea_db < high)
+    rest |= {"smooth sea": rough < np.median(rough), "lumpy sea": rough >= np.median(rough)}
+    return found | {name: part & long for name, part in rest.items()}
+
+
+def show(title: str, parts: dict[str, NDArray[np.bool_]], results: Results) -> list[dict[str, Any]]:
+    """Print and return the errors of each part."""
+    table = Table(title=title)
+    names = ("", "n", "median error", "bias", "90 % within", "interval holds", "its width", "place off")
+    for name in names:
+        table.add_column(name, justify="right" if name else "left")
+    rows = []
+    width = results.of("length_high_m") - results.of("length_low_m")
+    for name, part in parts.items():
+        if not part.any():
+            continue
+        error = results.error_m[part]
+        row = {
+            "part": name,
+            "n": int(part.sum()),
+            "median_error_m": round(float(np.median(np.abs(error))), 1),
+            "bias_m": round(float(np.median(error)), 1),
+            "within_90_m": round(float(np.percentile(np.abs(error), 90)), 1),
+            "interval_holds": round(float(results.held[part].mean()), 2),
+            "interval_m": round(float(np.median(width[part]))),
+            "place_off_m": round(float(np.median(results.off_m[part])), 1),
+        }
+        rows.append(row)
+        table.add_row(*(str(value) for value in row.values()))
+    Console(width=130).print(table)
+    return rows
+
+
+def show_axes(ships: Results) -> None:
+    """Print errors of axis and width by true length, and how often each is given."""
+    table = Table(title="axis and width")
+    for name in ("length", "axis given", "axis error, median", "90 %", "width given", "width error", "bias"):
+        table.add_column(name, justify="right")
+    length = ships.truth("length_m")
+    for low, high in zip(LENGTHS, LENGTHS[1:], strict=False):
+        part = (length >= low) & (length < high)
+        turned, width = ships.turned_deg[part], (ships.of("width_m") - ships.truth("width_m"))[part]
+        some_t, some_w = turned[np.isfinite(turned)], width[np.isfinite(width)]
+        cells = [f"{low} to {high} m", f"{np.isfinite(turned).mean():.2f}"]
+        cells += (
+            [f"{np.median(some_t):.1f}", f"{np.percentile(some_t, 90):.0f}"] if len(some_t) > 4 else ["", ""]
         )
-        bands = []
-        for band in range(2):
-            fields = [self._speckle.cut(rng, SIZE_PX) for _ in range(physics.LOOKS)]
-            echoes = [(echo[0], echo[1], echo[2][band])] if echo else []
-            bands.append(physics.detect(fields, amplitude[band], echoes))
-        intensity = np.stack(bands)
-        found = _prescreen(intensity, drawn, line, sample)
-        if found is None:
-            return None
-        box, contrast, spread = found
-        return Case(
-            intensity, (float(noise[0]), float(noise[1])), drawn, float(line), float(sample), box,
-            float(physics.to_db(contrast)), spread, state.sea_db[0]
+        cells += [f"{np.isfinite(width).mean():.2f}"]
+        cells += (
+            [f"{np.median(abs(some_w)):.0f}", f"{np.median(some_w):.0f}"] if len(some_w) > 4 else ["", ""]
         )
+        table.add_row(*cells)
+    Console(width=130).print(table)
 
 
-def _prescreen(intensity, body, line, sample):
-    from scipy import ndimage
+def show_apparent(ships: Results) -> None:
+    """Print what a mask shows of length and width: the figures that exist for real ships."""
+    table = Table(title="apparent extent: connected and 10 dB above the sea; 10th, 50th, 90th percentile")
+    for name in ("length", "n", "peak sigma0, dB", "apparent length / length", "apparent width / beam"):
+        table.add_column(name, justify="right")
+    rows = np.array([apparent(case) for case in ships.cases])
+    for low, high in ((60, 100), (100, 150), (150, 200), (200, 400)):
+        part = rows[(rows[:, 0] >= low) & (rows[:, 0] < high) & np.isfinite(rows[:, 1])]
+        cells = [", ".join(f"{v:.1f}" for v in np.percentile(part[:, k], (10, 50, 90))) for k in (3, 1, 2)]
+        table.add_row(f"{low} to {high} m", str(len(part)), *cells)
+    Console(width=130).print(table)
 
-    smooth = ndimage.uniform_filter(intensity, (0, 3, 3))
-    sea = np.ones((SIZE_PX, SIZE_PX), bool)
-    sea[33:-33, 33:-33] = False
-    mean = smooth[:, sea].mean(1)
-    spread = smooth[:, sea].std(1) / mean
-    relative = smooth / mean[:, None, None]
-    exceeds = (relative > 1 + 6 * spread[:, None, None]).any(0)
-    labels, _ = ndimage.label(exceeds, np.ones((3, 3)))
-    half = body.half_extent_px()
-    rows = slice(int(line - half[0]), int(line + half[0]) + 2)
-    cols = slice(int(sample - half[1]), int(sample + half[1]) + 2)
-    inside = np.where(exceeds, relative.max(0), 0)[rows, cols]
-    if not inside.any():
-        return None
-    at = np.unravel_index(inside.argmax(), inside.shape)
-    label = labels[rows, cols][at]
-    r, c = ndimage.find_objects((labels == label).astype(int))[0]
-    return (float(c.start), float(r.start), float(c.stop), float(r.stop)), float(inside.max()), float(spread[0])
+
+def apparent(case: Case) -> tuple[float, float, float, float]:
+    """Length, a mask's length over it, a mask's width over the beam, peak in dB, in VV; NaN if not seen."""
+    sigma0 = case.intensity[0] - case.nesz[0]
+    x1, y1, x2, y2 = (int(edge) for edge in case.found_px)
+    inside = np.zeros(sigma0.shape, bool)
+    inside[y1:y2, x1:x2] = True
+    level = float(np.median(sigma0[~inside]))
+    labels, _ = ndimage.label(sigma0 > 10 * level, np.ones((3, 3)))
+    at = np.unravel_index(int(np.where(inside, sigma0, 0).argmax()), sigma0.shape)
+    body = case.body
+    if labels[at] == 0 or level <= 0:
+        return body.length_m, np.nan, np.nan, np.nan
+    line, sample = np.nonzero(labels == labels[at])
+    angle = np.radians(body.axis_deg)
+    along = (np.ptp(-line * np.cos(angle) + sample * np.sin(angle)) + 1) * physics.SPACING_M
+    beside = (np.ptp(line * np.sin(angle) + sample * np.cos(angle)) + 1) * physics.SPACING_M
+    return body.length_m, along / body.length_m, beside / body.width_m, float(10 * np.log10(sigma0[at]))
+
+
+def fit(parts: Sequence[Results]) -> None:
+    """Print constants under which a tenth of the ships is shorter, and a tenth longer, than the interval."""
+    error = np.concatenate([-part.error_m for part in parts])
+    contrast = 10 ** (np.concatenate([part.of("contrast_db") for part in parts]) / 10)
+    axis = np.radians(np.concatenate([part.truth("axis_deg") for part in parts]))
+    seen = np.concatenate([[m.how == "pixels" for m in part.measures] for part in parts])
+    causes = np.stack([np.ones(len(error)), contrast**-0.5, np.abs(np.cos(axis))], 1)[seen]
+    tail = (1 - NOMINAL) / 2
+    for name, sign in (("_SHORTER_PX", -1.0), ("_LONGER_PX", 1.0)):
+        values = quantile_fit(causes, sign * error[seen] / physics.SPACING_M, 1 - tail)
+        print(f"{name} = ({', '.join(f'{value:.2f}' for value in values)})")
+
+
+def quantile_fit(causes: Array, values: Array, quantile: float) -> Array:
+    """Linear quantile regression with no negative coefficient, by linear programming; [n, k], [n] to [k]."""
+    n, k = causes.shape
+    cost = np.concatenate([np.zeros(k), np.full(n, quantile), np.full(n, 1 - quantile)])
+    equal = np.hstack([causes, np.eye(n), -np.eye(n)])
+    done = optimize.linprog(cost, A_eq=equal, b_eq=values, bounds=(0, None), method="highs")
+    return np.asarray(done.x[:k])
+
+
+def draw_picture(ships: Results, path: Path, seed: int) -> None:
+    """Draw estimates over truth, and errors by length, direction and contrast."""
+
+
+if __name__ == "__main__":
+    main()

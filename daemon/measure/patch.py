@@ -33,6 +33,11 @@ _END_SHARE = 0.8  # of the spread of the brightest pixel there: the end is a lit
 _AXIS_FROM_PX = 6.0  # shorter objects show no axis and no width: 60 m at 10 m
 _AXIS_LEAN = 1.7  # nor do those that are hardly longer than wide
 _WIDTH_FROM_PX = 3.2  # narrower ones are not resolved
+# What a tenth of simulated ships is shorter by, or longer by, at least, in samples: a constant, one times
+# 1 / sqrt(contrast) (faint ends are not seen), and one times the share of azimuth in the axis, 0 to 1 (movers
+# are smeared along it). From `tools/bench_length.py --fit`.
+_SHORTER_PX = (1.0, 0.0, 0.0)
+_LONGER_PX = (1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,9 @@ def _of_region(patch: Patch, region: Region, echo: Echo, invalid: int) -> Measur
     down, across = region.line * stretch[0] - centre[0], region.sample * stretch[1] - centre[1]
     along, first, last = _extent(region, down * axis[0] + across * axis[1])
     beside, left, right = _extent(region, down * axis[1] - across * axis[0])
-    length = max(along, 1.0)
-    low, high = _interval(length, axis, echo)
+    length = max(along, _RESOLUTION_PX)
+    causes = (1.0, echo.contrast**-0.5, abs(float(axis[0])))
+    low, high = (sum(m * c for m, c in zip(most, causes, strict=True)) for most in (_SHORTER_PX, _LONGER_PX))
     resolved = length >= _AXIS_FROM_PX and lean >= _AXIS_LEAN
     middle = (first + last) / 2, (left + right) / 2
     line = (centre[0] + middle[0] * axis[0] + middle[1] * axis[1]) / stretch[0] + patch.origin_px[0]
@@ -119,8 +125,8 @@ def _of_region(patch: Patch, region: Region, echo: Echo, invalid: int) -> Measur
         line_px=round(float(line), 3),
         sample_px=round(float(sample), 3),
         length_m=round(length * pixel_m, 1),
-        length_low_m=round(low * pixel_m, 1),
-        length_high_m=round(high * pixel_m, 1),
+        length_low_m=round(max(length - max(low, 0.0), 0.0) * pixel_m, 1),
+        length_high_m=round((length + max(high, 0.0)) * pixel_m, 1),
         width_m=round(width * pixel_m, 1) if resolved and width >= _WIDTH_FROM_PX else None,
         axis_deg=round(float(np.degrees(np.arctan2(axis[1], -axis[0]))) % 180.0, 1) % 180.0
         if resolved
@@ -145,10 +151,6 @@ def _extent(region: Region, at_px: NDArray[np.float64]) -> tuple[float, float, f
     (first, before), (last, after) = ends
     extent = last - first + 1 - _END_SHARE * (before + after)
     return extent, first, last
-
-
-def _interval(length_px: float, axis: NDArray[np.float64], echo: Echo) -> tuple[float, float]:
-    return length_px * 0.9, length_px * 1.1
 
 
 def _of_box(patch: Patch, contrast: float | None, invalid: int) -> Measure:

@@ -25,14 +25,15 @@ STANDS_OUT = 3.5  # smoothed contrast below which nothing is measured: 5.4 dB
 _LEVEL = 3.0  # excess that belongs to the object
 _PEAK_SHARE = 0.005  # but at most 23 dB below its peak
 _SIDELOBES = 2.0  # times what sidelobes of brighter pixels put there at most
-_LUMP_SIGMAS = 8.0  # a piece whose smoothed peak is lower is a lump of the sea
+_LUMP_SIGMAS = 7.0  # a piece whose smoothed peak is lower is a lump of the sea
 _LEAST_SEA_PX = 50  # fewer pixels say too little of the sea
 _GAP_PX = 4.0  # between the pieces of one hull
 _GAP_SHARE = 0.15  # and this share of its extent more
 _LEAN = 1.4  # ratio of the standard deviations along and across from which an axis leads the search
+_LEADS_PX = 10.0  # and from this extent on
 _HULL_PX = 2.0  # half a hull's strip: this for the point spread,
 _HULL_BEAM = 0.1  # and this share of its extent
-_ROUNDS = 3
+_ROUNDS = 4
 _RISE = 1.5  # by which the level goes up where a neighbour joins in
 _EIGHT = np.ones((3, 3), bool)
 
@@ -136,9 +137,7 @@ def region_of(echo: Echo, outside_px: Floats) -> Region:
     Returns:
         The region; it holds at least its brightest pixel.
     """
-    rows, cols = (
-        slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(outside_px <= REACH_PX)
-    )
+    rows, cols = (slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(outside_px <= REACH_PX))
     seed = _seed(echo, outside_px)
     peak = float(echo.excess[seed])
     level = np.maximum(_SIDELOBES * sidelobes(np.maximum(echo.excess, 0)), max(_LEVEL, _PEAK_SHARE * peak))
@@ -193,24 +192,29 @@ def _seed(echo: Echo, outside_px: Floats) -> tuple[int, int]:
 
 
 def _hull(line: NDArray[np.intp], sample: NDArray[np.intp], weight: Floats, mine: Mask) -> Mask:
-    """Grow a piece along its axis over the gaps between the scatterers of one hull; [n] each."""
+    """Grow a piece over the gaps between the scatterers of one hull; [n] each.
+
+    While the piece shows no axis it takes in what lies around it, then only what lies along the axis.
+    """
     for _ in range(_ROUNDS):
         axis, centre, lean = principal_axis(line[mine], sample[mine], weight[mine])
         along = (line - centre[0]) * axis[0] + (sample - centre[1]) * axis[1]
         across = np.abs((line - centre[0]) * axis[1] - (sample - centre[1]) * axis[0])
         low, high = along[mine].min(), along[mine].max()
-        gap = _GAP_PX + _GAP_SHARE * (high - low + 1)
-        # What shows no axis yet takes in what lies around it.
-        strip = _HULL_PX + _HULL_BEAM * (high - low + 1) if lean >= _LEAN else gap + across[mine].max()
-        inside = mine | (across <= strip)
-        order = np.sort(along[inside])
-        breaks = np.diff(order) > gap + 1
-        low = max(order[1:][breaks & (order[1:] <= low)], default=order[0])
-        high = min(order[:-1][breaks & (order[:-1] >= high)], default=order[-1])
-        grown = inside & (along >= low) & (along <= high)
-        if lean >= _LEAN:
-            grown &= across <= strip
-        if (grown == mine).all():
+        extent = high - low + 1
+        gap = _GAP_PX + _GAP_SHARE * extent
+        if lean < _LEAN or extent < _LEADS_PX:
+            grown = np.ones(len(line), bool)
+            for at in (line, sample):
+                grown &= (at >= at[mine].min() - 1 - gap) & (at <= at[mine].max() + 1 + gap)
+        else:
+            strip = across <= _HULL_PX + _HULL_BEAM * extent
+            order = np.sort(np.append(along[strip], (low, high)))
+            wide = np.diff(order) > gap + 1
+            low = max(order[1:][wide & (order[1:] <= low)], default=order[0])
+            high = min(order[:-1][wide & (order[:-1] >= high)], default=order[-1])
+            grown = strip & (along >= low) & (along <= high)
+        if (grown == mine).all() or not grown.any():
             break
         mine = grown
     return mine
