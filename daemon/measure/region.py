@@ -10,7 +10,9 @@ Intensities here are excesses: over the sea's median and in its units, so sea ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +107,7 @@ def echo_of(
     Returns:
         The echo; None where no polarisation shows both sea and anything near the box.
     """
-    parts: list[tuple[float, Floats, float]] = []
+    parts: list[tuple[float, Floats, Floats, float]] = []
     near, around = outside_px <= BESIDE_PX, outside_px > REACH_PX
     for power, noise, good in zip(intensity, nesz, usable, strict=True):
         sea, here = around & good, near & good
@@ -113,18 +115,19 @@ def echo_of(
             continue
         level = max(float(np.median(power[sea])), 1e-6)
         excess = np.where(good, power / level - 1.0, 0.0)
-        contrast = float(smooth3(excess, good)[here].max()) + 1.0
-        parts.append((contrast, excess, float((power - noise)[here].max())))
+        smooth = smooth3(excess, good)
+        parts.append((float(smooth[here].max()) + 1.0, excess, smooth, float((power - noise)[here].max())))
     if not parts:
         return None
-    contrast, _, peak_sigma0 = max(parts, key=lambda part: part[0])
+    contrast, _, _, peak_sigma0 = max(parts, key=lambda part: part[0])
     weights = np.maximum([part[0] for part in parts], 1e-3)
     weights /= weights.sum()
-    joint = sum((w * part[1] for w, part in zip(weights, parts, strict=True)), np.zeros(outside_px.shape))
-    good = usable.any(0)
-    smooth = smooth3(joint, good)
-    middle, high = np.percentile(smooth[around & good], (50, 95))
-    return Echo(joint, smooth, max(float(high - middle) / 1.645, 1e-3), contrast, peak_sigma0)
+    excess, smooth = (
+        sum((w * part[k] for w, part in zip(weights, parts, strict=True)), np.zeros(outside_px.shape))
+        for k in (1, 2)
+    )
+    middle, high = np.percentile(smooth[around & usable.any(0)], (50, 95))
+    return Echo(excess, smooth, max(float(high - middle) / 1.645, 1e-3), contrast, peak_sigma0)
 
 
 def region_of(echo: Echo, outside_px: Floats) -> Region:
@@ -168,6 +171,7 @@ def sidelobes(excess: Floats) -> Floats:
     return np.asarray(np.maximum(down @ excess, excess @ across))
 
 
+@lru_cache(maxsize=64)
 def _envelope(size: int) -> Floats:
     apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).astype(np.float64)
     return np.where(apart > 2, (0.46 / np.maximum(apart, 1)) ** 2 / 2.3, 0.0)
@@ -175,9 +179,16 @@ def _envelope(size: int) -> Floats:
 
 def smooth3(values: Floats, good: Mask) -> Floats:
     """Average each good pixel with its good neighbours, 3 x 3; others are 0, [h, w]."""
-    total = ndimage.uniform_filter(np.where(good, values, 0.0), 3, mode="constant")
-    count = ndimage.uniform_filter(good.astype(np.float64), 3, mode="constant")
-    return np.where(good, total / np.maximum(count, 1 / 9), 0.0)
+    total, count = _sum3(np.where(good, values, 0.0)), _sum3(good.astype(np.float64))
+    return np.where(good, total / np.maximum(count, 1.0), 0.0)
+
+
+def _sum3(values: Floats) -> Floats:
+    rows, cols = values.shape
+    padded = np.zeros((rows + 2, cols + 2))
+    padded[1:-1, 1:-1] = values
+    down = padded[:-2] + padded[1:-1] + padded[2:]
+    return np.asarray(down[:, :-2] + down[:, 1:-1] + down[:, 2:])
 
 
 def _seed(echo: Echo, outside_px: Floats) -> tuple[int, int]:
@@ -230,12 +241,14 @@ def principal_axis(
     mass = weight.sum()
     centre = float((weight * line).sum() / mass), float((weight * sample).sum() / mass)
     down, across = line - centre[0], sample - centre[1]
-    mixed = (weight * down * across).sum()
-    moments = np.array([[(weight * down * down).sum(), mixed], [mixed, (weight * across * across).sum()]])
-    values, vectors = np.linalg.eigh(moments / mass)
+    weight = weight / mass
+    lines, samples = float((weight * down * down).sum()), float((weight * across * across).sum())
+    mixed = float((weight * down * across).sum())
+    angle = math.atan2(2 * mixed, lines - samples) / 2
+    middle, swing = (lines + samples) / 2, math.hypot((lines - samples) / 2, mixed)
     # A row of single pixels is as wide as a pixel.
-    lean = float(np.sqrt(max(values[1], 0.0) / max(values[0], 1 / 12)))
-    return vectors[:, 1], centre, lean
+    lean = math.sqrt((middle + swing) / max(middle - swing, 1 / 12))
+    return np.array([math.cos(angle), math.sin(angle)]), centre, lean
 
 
 def _above_saddle(
