@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import ndimage, optimize
+from scipy import ndimage, optimize, sparse
 
 from daemon.measure import Measure, measure_patch
 from engine.simulate import objects, physics
@@ -126,9 +126,9 @@ def run(
         if case is None:
             continue
         patch = case.patch(getattr(case, box))
-        began = time.perf_counter()
+        began = time.process_time()
         measures.append(measure_patch(patch))
-        spent_s += time.perf_counter() - began
+        spent_s += time.process_time() - began
         kept.append(case)
     return Results(kept, measures, spent_s)
 
@@ -254,13 +254,103 @@ def quantile_fit(causes: Array, values: Array, quantile: float) -> Array:
     """Linear quantile regression with no negative coefficient, by linear programming; [n, k], [n] to [k]."""
     n, k = causes.shape
     cost = np.concatenate([np.zeros(k), np.full(n, quantile), np.full(n, 1 - quantile)])
-    equal = np.hstack([causes, np.eye(n), -np.eye(n)])
+    equal = sparse.hstack([sparse.csr_matrix(causes), sparse.identity(n), -sparse.identity(n)])
     done = optimize.linprog(cost, A_eq=equal, b_eq=values, bounds=(0, None), method="highs")
     return np.asarray(done.x[:k])
 
 
 def draw_picture(ships: Results, path: Path, seed: int) -> None:
-    """Draw estimates over truth, and errors by length, direction and contrast."""
+    """Draw estimates over truth, and errors by length, direction, contrast and sea."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, 3, figsize=(14, 8.6), layout="constrained")
+    length, error, turned = ships.truth("length_m"), ships.error_m, ships.turned_deg
+    long = length >= 50
+    panel = axes[0, 0]
+    some = np.flatnonzero(length >= 20)[:350]
+    measured = ships.of("length_m")[some]
+    reach = [measured - ships.of("length_low_m")[some], ships.of("length_high_m")[some] - measured]
+    panel.errorbar(length[some], measured, reach, fmt="none", ecolor="#9db7d5", elinewidth=0.8)
+    moving = ships.truth("smear_px")[some] > 0
+    panel.plot(length[some][~moving], measured[~moving], "o", ms=2.6, color="#1f4e8c", label="at rest")
+    panel.plot(
+        length[some][moving], measured[moving], "o", ms=2.6, color="#d9822b", label="smeared by motion"
+    )
+    panel.plot([0, 400], [0, 400], color="black", lw=0.8)
+    panel.set(xlabel="true length, m", ylabel="measured length, m", xlim=(0, 410), ylim=(0, 460))
+    panel.set_title(f"the first {len(some)}, with intervals of nominally {NOMINAL:.0%}")
+    panel.legend(loc="upper left", frameon=False)
+    sea_db = np.array([case.sea_db for case in ships.cases])
+    to_range = np.abs(ships.truth("axis_deg") % 180 - 90)
+    edges = np.array([20, 30, 40, 50, 65, 80, 100, 125, 150, 175, 200, 250, 300, 350, 400.0])
+    _bands(axes[0, 1], length, error, edges, "true length, m", "error by length, all ships")
+    _bands(
+        axes[0, 2],
+        to_range[long],
+        error[long],
+        np.arange(0, 91, 15.0),
+        "axis off range, degrees",
+        "by direction, ships over 50 m",
+    )
+    _bands(
+        axes[1, 0],
+        ships.of("contrast_db")[long],
+        error[long],
+        np.arange(6, 46, 4.0),
+        "contrast, dB",
+        "by contrast, ships over 50 m",
+    )
+    _bands(
+        axes[1, 1],
+        sea_db[long],
+        error[long],
+        np.arange(-30, -5, 3.0),
+        "sea, sigma0 in VV, dB",
+        "by sea, ships over 50 m",
+    )
+    panel = axes[1, 2]
+    middles = (edges[1:] + edges[:-1]) / 2
+    parts = [(length >= a) & (length < b) for a, b in zip(edges, edges[1:], strict=False)]
+    panel.plot(
+        middles, [ships.held[part].mean() for part in parts], "o-", ms=3, label="interval holds the length"
+    )
+    panel.axhline(NOMINAL, color="black", lw=0.8, ls="--")
+    panel.plot(
+        middles, [np.isfinite(turned[part]).mean() for part in parts], "s-", ms=3, label="axis is given"
+    )
+    axis_error = [turned[part][np.isfinite(turned[part])] for part in parts]
+    shown = [np.median(some) / 20 if len(some) > 9 else np.nan for some in axis_error]
+    panel.plot(middles, shown, "^-", ms=3, label="median error of the axis / 20 degrees")
+    panel.set(xlabel="true length, m", ylim=(0, 1.05), title="intervals and axes")
+    panel.legend(frameon=False, loc="center right")
+    for panel in axes.ravel():
+        panel.grid(alpha=0.25)
+    figure.suptitle(
+        f"Lengths measured in {len(ships.cases)} simulated Sentinel-1 IW GRDH patches (seed {seed})"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    print(f"wrote {path}")
+
+
+def _bands(panel: Any, at: Array, error: Array, edges: Array, what: str, title: str) -> None:
+    """Median error and the bands that hold half and four fifths, within each pair of edges."""
+    parts = [error[(at >= low) & (at < high)] for low, high in zip(edges, edges[1:], strict=False)]
+    kept = [
+        (low, high, part) for low, high, part in zip(edges, edges[1:], parts, strict=False) if len(part) > 9
+    ]
+    middles = [(low + high) / 2 for low, high, _ in kept]
+    levels = np.array([np.percentile(part, (10, 25, 50, 75, 90)) for _, _, part in kept]).T
+    panel.fill_between(middles, levels[0], levels[4], color="#dbe6f2", label="80 %")
+    panel.fill_between(middles, levels[1], levels[3], color="#9db7d5", label="50 %")
+    panel.plot(middles, levels[2], "o-", ms=3, color="#1f4e8c", label="median")
+    for limit in (-15, 15):
+        panel.axhline(limit, color="#b03030", lw=0.8, ls="--", label="15 m" if limit > 0 else None)
+    panel.set(xlabel=what, ylabel="measured less true length, m", ylim=(-75, 55), title=title)
+    panel.legend(frameon=False, loc="lower right", ncols=4)
 
 
 if __name__ == "__main__":

@@ -149,7 +149,8 @@ def region_of(echo: Echo, outside_px: Floats) -> Region:
     excess, smooth, level, outside = (a[rows, cols] for a in (echo.excess, echo.smooth, level, outside_px))
     pieces, count = ndimage.label(excess > level, _EIGHT)
     tops = np.zeros(count + 1)
-    np.maximum.at(tops, pieces.ravel(), smooth.ravel())
+    near = outside <= BESIDE_PX
+    np.maximum.at(tops, pieces[near], smooth[near])
     stands = tops > _LUMP_SIGMAS * echo.sigma
     stands[0], stands[pieces[here]] = False, True
     line, sample = np.nonzero(stands[pieces])
