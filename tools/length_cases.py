@@ -141,6 +141,15 @@ def draw_any_ship(rng: np.random.Generator) -> Body:
     return objects.draw_ship(rng, length_m=float(np.exp(rng.uniform(np.log(20), np.log(400)))))
 
 
+def draw_smeared_ship(rng: np.random.Generator) -> Body:
+    """As draw_any_ship, but every one smeared along the azimuth by 10 to 60 m.
+
+    Their masks exceed length and beam about as those of real ships do; the simulator's own fall short.
+    """
+    length = float(np.exp(rng.uniform(np.log(20), np.log(400))))
+    return objects.draw_ship(rng, length_m=length, moving=True)
+
+
 def draw_plain_ship(rng: np.random.Generator) -> Body:
     """A hull of another kind: scatterers at random, some 14 m apart, none set at the ends, no tower."""
     ship = draw_any_ship(rng)

@@ -36,8 +36,8 @@ _WIDTH_FROM_PX = 3.2  # narrower ones are not resolved
 # What a tenth of simulated ships is shorter by, or longer by, at least, in samples: a constant, one times
 # 1 / sqrt(contrast) (faint ends are not seen), and one times the share of azimuth in the axis, 0 to 1 (movers
 # are smeared along it). From `tools/bench_length.py --fit`.
-_SHORTER_PX = (0.71, 0.0, 0.77)
-_LONGER_PX = (0.65, 9.11, 0.0)
+_SHORTER_PX = (0.63, 0.0, 2.65)
+_LONGER_PX = (0.56, 9.32, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

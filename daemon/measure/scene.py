@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
 
-MEASURED_MOST = 5000  # candidates of a scene, the strongest
+MEASURED_MOST = 2000  # candidates of a scene, the strongest
 
 
 def measure(scene: Scene, box_px: Box, land: LandSource | None = None) -> Measure:
