@@ -357,7 +357,7 @@ def _bands(panel: Any, at: Array, error: Array, edges: Array, what: str, title: 
     for limit in (-15, 15):
         panel.axhline(limit, color="#b03030", lw=0.8, ls="--", label="15 m" if limit > 0 else None)
     panel.set(xlabel=what, ylabel="measured less true length, m", ylim=(-75, 55), title=title)
-    panel.legend(frameon=False, loc="lower right", ncols=4)
+    panel.legend(frameon=False, loc="lower right", ncols=4, handlelength=1.2, columnspacing=1.0)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def draw_any_ship(rng: np.random.Generator) -> Body:
 def draw_smeared_ship(rng: np.random.Generator) -> Body:
     """As draw_any_ship, but every one smeared along the azimuth by 10 to 60 m.
 
-    Their masks exceed length and beam about as those of real ships do; the simulator's own fall short.
+    Masks of real ships exceed length and beam by more than the simulator's; these come nearer.
     """
     length = float(np.exp(rng.uniform(np.log(20), np.log(400))))
     return objects.draw_ship(rng, length_m=length, moving=True)

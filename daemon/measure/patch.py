@@ -99,7 +99,8 @@ def measure_patch(patch: Patch) -> Measure:
 
 def _usable(patch: Patch, outside_px: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Valid pixels off the land; a box that lies on land by half means that the coastline errs there."""
-    if patch.land is None or patch.land[outside_px == 0].mean() > 0.5:
+    inside = outside_px == 0
+    if patch.land is None or 2 * np.count_nonzero(patch.land & inside) > np.count_nonzero(inside):
         return patch.valid
     return patch.valid & ~patch.land
 

@@ -194,13 +194,11 @@ def _sum3(values: Floats) -> Floats:
 
 def _seed(echo: Echo, outside_px: Floats) -> tuple[int, int]:
     """The object's brightest pixel: in the box if anything stands out there, else beside it."""
-    for reach in (0, BESIDE_PX):
-        where = outside_px <= reach
-        if not where.any() or echo.smooth[where].max() + 1 < STANDS_OUT and reach == 0:
-            continue
-        row, col = np.unravel_index(int(np.where(where, echo.excess, -np.inf).argmax()), where.shape)
-        return int(row), int(col)
-    raise ValueError("got a box outside its patch, expected pixels in or beside it")
+    where = outside_px == 0
+    if not where.any() or echo.smooth[where].max() + 1 < STANDS_OUT:
+        where = outside_px <= BESIDE_PX
+    row, col = np.unravel_index(int(np.where(where, echo.excess, -np.inf).argmax()), where.shape)
+    return int(row), int(col)
 
 
 def _hull(line: NDArray[np.intp], sample: NDArray[np.intp], weight: Floats, mine: Mask) -> Mask:

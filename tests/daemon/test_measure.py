@@ -327,6 +327,12 @@ def test_no_data_beside_the_ship_does_not_enter():
     assert measure_patch(cut).length_m == pytest.approx(measure_patch(here).length_m, abs=5)
 
 
+@pytest.mark.parametrize("box_px", [(55.0, 54.0, 55.0, 54.0), (500.0, 500.0, 510.0, 504.0)])
+def test_a_box_without_pixels(box_px):
+    got = measure_patch(patch([SHIP], box_px, land=np.zeros((110, 110), bool)))
+    assert (got.how == "pixels") == (box_px[0] == 55.0)  # an empty box has something beside it
+
+
 def test_a_patch_without_sea_is_its_box():
     here = patch([SHIP], SHIP_BOX)
     got = measure_patch(replace(here, land=np.ones((110, 110), bool), valid=here.valid & False))
