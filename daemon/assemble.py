@@ -81,7 +81,7 @@ def detections_of(
     for done, (item, indices) in enumerate(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
-        size = measure(context.scene, item.box_px)
+        size = measure(context.scene, item.box_px, context.land)
         if any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
             none["objects_measured_twice"] += 1
         elif size.how == "box" and not indices:

@@ -108,6 +108,11 @@ class Candidate:
     state: CandidateState = "not_examined"
     score: float | None = None  # of the object that confirmed it
     shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
+    length_m: float | None = None  # these as a detection's; null until measured, and where nothing stands out
+    length_low_m: float | None = None
+    length_high_m: float | None = None
+    width_m: float | None = None
+    axis_deg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

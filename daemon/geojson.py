@@ -109,6 +109,11 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "sample_px": candidate.sample_px,
         "contrast_db": candidate.contrast_db,
         "shore_m": candidate.shore_m,
+        "length_m": candidate.length_m,
+        "length_low_m": candidate.length_low_m,
+        "length_high_m": candidate.length_high_m,
+        "width_m": candidate.width_m,
+        "axis_deg": candidate.axis_deg,
         "state": candidate.state,
         "score": None if candidate.score is None else round(candidate.score, 4),
     }

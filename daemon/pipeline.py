@@ -19,6 +19,7 @@ from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
 from daemon.errors import SceneUnsupported
+from daemon.measure import measure_candidates
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.info import scene_info
@@ -144,6 +145,7 @@ def process_scene(
         found = objects(asked.answers, scene.spacing_m)
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
+        candidates = measure_candidates(scene, candidates, land)
         detections, none = detections_of(
             Context(scene, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates),
             asked,
