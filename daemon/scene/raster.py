@@ -54,7 +54,8 @@ class Raster:
             )
         with self._translated(), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self._dataset = rasterio.open(gdal_name)
+            # No other driver: a file of another format could point GDAL to other places.
+            self._dataset = rasterio.open(gdal_name, driver="GTiff")
         self.shape: tuple[int, int] = self._dataset.shape
         count, dtype = self._dataset.count, self._dataset.dtypes[0]
         if (count, dtype) != (1, "uint16"):
@@ -100,6 +101,11 @@ class Raster:
         points = self._dataset.gcps[0]
         # GDAL counts from the first pixel's corner
         return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
+
+    @property
+    def gcp_heights_m(self) -> NDArray[np.float64]:
+        """Heights of the ground control points, [n]."""
+        return np.array([point.z or 0.0 for point in self._dataset.gcps[0]])
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return digital numbers, [h, w]; 0 beyond the scene.
