@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from daemon.errors import SceneCorrupt, SceneUnsupported
-from daemon.scene.calibrate import Calibration, Lut, Noise, Positions, parse_calibration, parse_noise
+from daemon.scene.calibrate import Calibration, Lut, Noise, parse_calibration, parse_noise
 from daemon.scene.checks import check_grid
 from daemon.scene.files import DEFAULT_SCHEMES
 from daemon.scene.geometry import RangeDopplerGeometry, SceneGeometry
@@ -61,23 +61,6 @@ class Band:
     calibration: Calibration
     noise: Noise
     raster: Raster
-
-    def tables(self, lines: Positions, samples: Positions) -> tuple[Float32, Float32]:
-        """Evaluate the look-up tables on a grid, without reading a pixel.
-
-        Args:
-            lines: increasing, whole or between pixels, [h].
-            samples: likewise, [w].
-
-        Returns:
-            Gain 1 / A^2 and noise power N, [h, w] each, contiguous: sigma0 = (DN^2 - N) * gain.
-        """
-        shape = len(lines), len(samples)
-        gain, power = self.calibration.gain(lines, samples), self.noise.power(lines, samples)
-        return (
-            np.ascontiguousarray(np.broadcast_to(gain, shape)),
-            np.ascontiguousarray(np.broadcast_to(power, shape)),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,8 +241,8 @@ def _noise_notes(polarisation: str, band: Band, shape: tuple[int, int]) -> list[
     if lowest < 0:
         notes.append(f"{polarisation}: the noise table goes down to {lowest:g}, expected nothing below zero")
     lines, samples = (np.linspace(0, size - 1, 65) for size in shape)
-    gain, power = band.tables(lines, samples)
-    peak_db = 10 * np.log10(max(float((gain * power).max()), 1e-12))
+    nesz = band.calibration.gain(lines, samples) * band.noise.power(lines, samples)
+    peak_db = 10 * np.log10(max(float(nesz.max()), 1e-12))
     low, high = NESZ_PEAK_DB
     if not low <= peak_db <= high:
         notes.append(

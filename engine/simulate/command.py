@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.errors import InputError
-from engine.simulate import acquisition, alphaearth, clutter, radiometry, safe, scene, traffic
+from engine.simulate import acquisition, alphaearth, clutter, cog, radiometry, safe, scene, traffic
 from engine.simulate.acquisition import Acquisition
 from engine.simulate.annotation import Identity
 from engine.simulate.objects import DEFAULT, SceneStatistics
@@ -51,12 +51,15 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.", min=0)] = 0,
     size: Annotated[str, typer.Option(help="Samples x lines of a product.")] = "3000x3000",
     passes: Annotated[int, typer.Option(help="Passes of one relative orbit, 12 days apart.", min=1)] = 1,
+    with_cog: Annotated[bool, typer.Option("--cog", help="Write each product's _COG.SAFE twin too.")] = False,
 ) -> None:
     """Write Sentinel-1 IW GRDH products with truth, and AlphaEarth tiles under them."""
     from engine.runtime.land import Coastline
 
     for product in run(out, scenes, seed, parse_size(size), passes, Coastline.load()):
         typer.echo(product)
+        if with_cog:
+            typer.echo(cog.to_cog(product, out))
 
 
 def parse_size(text: str) -> tuple[int, int]:

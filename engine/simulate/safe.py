@@ -200,7 +200,7 @@ def _manifest(identity: Identity, acquired: Pass, folder: Path, members: list[_M
         mime = "application/octet-stream" if member.kind == "measurement" else "text/xml"
         stream = [
             ("fileLocation", "", {"locatorType": "URL", "href": f"./{member.path}"}),
-            ("checksum", _md5(path), {"checksumName": "MD5"}),
+            ("checksum", md5(path), {"checksumName": "MD5"}),
         ]
         attributes = {"mimeType": mime, "size": str(path.stat().st_size)}
         objects.append(
@@ -352,7 +352,8 @@ def _reference(href: str) -> dict[str, str]:
     return {"mimeType": "text/xml", "vocabularyName": "XML Schema", "locatorType": "URL", "href": href}
 
 
-def _md5(path: Path) -> str:
+def md5(path: Path) -> str:
+    """Return the checksum of a file as manifests state it."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

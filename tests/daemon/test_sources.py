@@ -131,7 +131,7 @@ def test_a_notice_of_another_satellite_is_refused(real_data: Path) -> None:
         scenes(read(real_data, "cdse-push-sentinel2.json"))
 
 
-@pytest.mark.parametrize("name", ["startTime", "missionDataTakeId", "missionId", "id", "mode"])
+@pytest.mark.parametrize("name", ["startTime", "missionDataTakeId", "missionId", "id"])
 def test_a_notice_without_a_field_is_refused(real_data: Path, name: str) -> None:
     with pytest.raises(MessageError):
         scenes(with_message(read(real_data), **{name: None}))
