@@ -15,12 +15,9 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, is_cross, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SceneCorrupt
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from engine.runtime.text import Answer, Request
 
 _SPACING_TOLERANCE = 0.25  # share by which a scene's spacing may differ from the engine's
-# Local standard deviation over mean of the smoothed sea: 0.2 and more with 4.4 looks, 0.05 with 100.
-_LEAST_SPREAD = 0.01
 # Stages in their order, as progress and timings name them.
 STAGES = ("open", "scan", "chips", "engine", "measure")
 Progress = Callable[[str, float], None]
@@ -104,7 +99,7 @@ def process(
 
     Raises:
         SceneMissing: there is no product.
-        SceneCorrupt: it cannot be read, or holds no radar image.
+        SceneCorrupt: it cannot be read.
         SceneUnsupported: a kind of product that is not processed.
         SourceUnavailable: its host does not answer.
         BackendError: the engine failed.
@@ -137,7 +132,6 @@ def process_scene(
     with clock("scan"):
         scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
     notes += scanned.notes
-    _check_speckle(info, scanned.coverage)
     with clock("chips"):
         cells, left_out = cells_to_ask([] if not_trained else scanned.candidates, settings.max_chips)
         requests = _requests(scene, cells, prior, notes, lambda done: report("chips", done))
@@ -275,20 +269,6 @@ def _not_trained_at(info: SceneInfo, predictor: Predictor) -> list[str]:
         f"engine_not_asked: {'; '.join(reasons)} (engine {predictor.bundle.bundle_id}): candidates are kept "
         "and not examined"
     ]
-
-
-def _check_speckle(info: SceneInfo, coverage: Coverage) -> None:
-    """Refuse pixels that are no radar image: every sea speckles.
-
-    Raises:
-        SceneCorrupt: the sea of a polarisation is constant.
-    """
-    for sea in coverage.clutter:
-        if np.isfinite(sea.spread) and sea.spread < _LEAST_SPREAD:
-            raise SceneCorrupt(
-                f"{info.product}: got a sea of {sea.polarisation} that varies by {sea.spread:.4f} of its "
-                f"mean, expected speckle, at least {_LEAST_SPREAD:g}: constant pixels, fetch the product again"
-            )
 
 
 def _requests(

@@ -23,6 +23,9 @@ _REMOTE = {
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
 
+# Where and how much is looked at to see that an image varies; of fewer pixels nothing is concluded.
+_PLACES, _PLACE_PX, _FEW_PX = 16, 32, 64
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -89,6 +92,28 @@ class Raster:
             if self._remote:
                 raise SourceUnavailable(f"{self.label}: got {reason!r} reading pixels") from None
             raise SceneCorrupt(f"{self.label}: got {reason!r} reading pixels: fetch it again") from None
+
+    def check_speckle(self) -> None:
+        """Look at a few places, from the top on until one varies: every radar image speckles.
+
+        Raises:
+            SceneCorrupt: all of them hold one and the same number, other than 0.
+            SourceUnavailable: the host does not answer.
+        """
+        values: set[int] = set()
+        pixels = 0
+        for place in range(1, 2 * _PLACES, 2):
+            line, sample = (size * place // (2 * _PLACES) for size in self.shape)
+            dn = self.read(Window(line, sample, _PLACE_PX, _PLACE_PX))
+            values.update(np.unique(dn[dn > 0]).tolist())
+            pixels += int(np.count_nonzero(dn))
+            if len(values) > 1:
+                return
+        if pixels > _FEW_PX:
+            raise SceneCorrupt(
+                f"{self.label}: got the number {values.pop()} wherever there is data, expected speckle: no "
+                "radar image, and nothing seen in it would say nothing; fetch the product again"
+            )
 
     @property
     def software(self) -> str:

@@ -82,13 +82,20 @@ class Source:
         """Open a measurement file; checked where that is asked for.
 
         Raises:
-            SceneCorrupt: it does not open, or is not what the manifest's checksum says.
+            SceneCorrupt: it does not open, holds one number everywhere, or is not what the manifest's
+                checksum says.
             SourceUnavailable: its host does not answer.
         """
         if self.verify_pixels:
             self._compare(path, self.files.chunks(path))
         name, size = self.files.gdal_name(path), self.files.size(path)
-        return Raster(name, f"{self.files.name}/{path}", size, self.files.remote)
+        raster = Raster(name, f"{self.files.name}/{path}", size, self.files.remote)
+        try:
+            raster.check_speckle()
+        except BaseException:
+            raster.close()
+            raise
+        return raster
 
     def _compare(self, path: str, pieces: Iterable[bytes]) -> None:
         algorithm, said = self.manifest.checksums.get(path, (None, ""))

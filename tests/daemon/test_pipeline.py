@@ -8,7 +8,6 @@ import pytest
 
 from daemon import geojson
 from daemon.chips import cells_to_ask, cut_chip
-from daemon.errors import SceneCorrupt
 from daemon.pipeline import DetectSettings, process_scene
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -187,15 +186,6 @@ def test_what_the_engine_never_saw_is_scanned_and_not_asked(polarisations, spaci
     assert result.counts["not_examined"] == len(result.candidates) and not result.saturated
     assert [note for note in result.notes if note.startswith("engine_not_asked") and says in note]
     assert not any("max_chips" in note for note in result.notes)
-
-
-@pytest.mark.parametrize("value", [0.01, 0.5])
-def test_a_constant_image_is_no_sea_without_ships(scene, sea, value):
-    """Nothing stands out of it, and to say that nothing was there would be false."""
-    flat = {name: np.full(scene.shape, value, np.float32) for name in scene.polarisations}
-    flat["VV"] = scene.sigma0["VV"]
-    with pytest.raises(SceneCorrupt, match="sea of VH .* expected speckle"):
-        process_scene(replace(scene, sigma0=flat), sea, BrightEngine(), None)
 
 
 def test_a_chip_keeps_its_noise_and_reaches_beyond_the_scene(scene):
