@@ -43,7 +43,7 @@ def to_cog(
         The twin's folder.
 
     Raises:
-        InputError: not a SAFE product with a manifest.
+        InputError: not a SAFE product whose manifest lists its files with size and checksum.
     """
     named = _NAME.fullmatch(product.name)
     if named is None or not (product / "manifest.safe").is_file():
@@ -64,7 +64,8 @@ def to_cog(
             _convert(path, draft / twin, compression, block_px, threads)
         else:
             shutil.copyfile(path, draft / twin)
-        manifest = _listed(manifest, inside, twin, draft / twin)
+        if twin != inside:
+            manifest = _listed(manifest, inside, twin, draft / twin)
     data = manifest.encode()
     (draft / "manifest.safe").write_bytes(data)
     name = f"{named['head']}_{binascii.crc_hqx(data, 0xFFFF):04X}_COG"
@@ -104,6 +105,11 @@ def _listed(manifest: str, inside: str, twin: str, path: Path) -> str:
         + re.escape(inside)
         + r'(?P<after>"\s*/>\s*<checksum[^<>]*>)[0-9a-fA-F]*<'
     )
-    return form.sub(
+    listed, found = form.subn(
         lambda m: f"{m['size']}{path.stat().st_size}{m['between']}{twin}{m['after']}{md5(path)}<", manifest
     )
+    if found != 1:
+        raise InputError(
+            f"got a manifest that lists {inside} {found} times with size and checksum, expected once"
+        )
+    return listed

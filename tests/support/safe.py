@@ -326,7 +326,7 @@ def _noise(name: ProductName, polarisation: str, shape: tuple[int, int], form: N
 def _manifest(name: ProductName, hrefs: list[str], ipf: str | None) -> str:
     software = "" if ipf is None else f'<safe:software name="Sentinel-1 IPF" version="{ipf}"/>'
     objects = "".join(
-        f'<dataObject ID="object{i}"><byteStream mimeType="text/xml">'
+        f'<dataObject ID="object{i}"><byteStream mimeType="text/xml" size="1">'
         f'<fileLocation locatorType="URL" href="./{href}"/><checksum checksumName="MD5"></checksum>'
         "</byteStream></dataObject>"
         for i, href in enumerate(hrefs)
