@@ -23,9 +23,7 @@ def with_pixels(product: Path, out: Path, pixels: dict[str, list[tuple[Window, N
     (copy / "measurement").mkdir()
     manifest = parse_manifest((copy / "manifest.safe").read_bytes())
     for polarisation, parts in pixels.items():
-        lines, samples = parse_annotation(
-            (copy / manifest.files["product", polarisation]).read_bytes()
-        ).shape
+        lines, samples = parse_annotation((copy / manifest.files["product", polarisation]).read_bytes()).shape
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(
