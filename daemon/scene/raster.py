@@ -121,16 +121,16 @@ class Raster:
         return str(self._dataset.tags().get("TIFFTAG_SOFTWARE", ""))
 
     @property
+    def gcp_heights_m(self) -> NDArray[np.float64]:
+        """Heights of the ground control points, [n]."""
+        return np.array([point.z or 0.0 for point in self._dataset.gcps[0]])
+
+    @property
     def gcps(self) -> NDArray[np.float64]:
         """Ground control points: line, sample (pixel centres), longitude, latitude, [n, 4]."""
         points = self._dataset.gcps[0]
         # GDAL counts from the first pixel's corner
         return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
-
-    @property
-    def gcp_heights_m(self) -> NDArray[np.float64]:
-        """Heights of the ground control points, [n]."""
-        return np.array([point.z or 0.0 for point in self._dataset.gcps[0]])
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return digital numbers, [h, w]; 0 beyond the scene.
