@@ -97,7 +97,9 @@ class Acquisition:
         line, sample = np.asarray(line_px, float), np.asarray(sample_px, float)
         lon, lat = self.lonlat(line - down, sample - across)
         lon_to, lat_to = self.lonlat(line + down, sample + across)
-        return np.degrees(np.arctan2((lon_to - lon) * np.cos(np.radians(lat)), lat_to - lat)) % 360
+        east = lon_to - lon
+        east = np.where(np.abs(east) > 180, east - np.copysign(360.0, east), east)  # over the antimeridian
+        return np.degrees(np.arctan2(east * np.cos(np.radians(lat)), lat_to - lat)) % 360
 
     def swath(self, sample_px: float) -> int:
         """Return the index of the swath that holds a sample."""
