@@ -82,7 +82,7 @@ def _ghost_of_port(stage: Stage) -> None:
     inland = harbour.shore(stage.terrain, stage.shape)
     inside = np.argwhere(inland[box[0] : box[2], box[1] : box[3]] > 2) + box[:2]
     for line, sample in stage.rng.permutation(inside)[:4]:
-        crane = objects.draw_platform(stage.rng, PLAIN).brightened(6.0)
+        crane = objects.draw_platform(stage.rng, PLAIN).brightened(12.0)
         stage.add(replace(crane, class_="structure"), float(line), float(sample))
         stage.ghosts(crane, float(line), float(sample), "land", LOUD)
     for line, sample, length, axis in ((800, 300, 180, 60), (900, 760, 120, 65), (1330, 330, 90, 55)):
@@ -90,11 +90,11 @@ def _ghost_of_port(stage: Stage) -> None:
 
 
 def _interference(stage: Stage) -> None:
-    stage.layers.append(rfi.bands(stage.rng, stage.shape, list(range(150, 700, 95)), -15.5, 1))
+    stage.layers.append(rfi.bands(stage.rng, stage.shape, list(range(150, 740, 48)), -15.5, 1))
     stage.interference = {"VH": 12.0}
     stage.ship(100, 300, 140, 40)
     stage.ship(820, 640, 90, 100)
-    stage.ship(344, 500, 110, 75)  # in a band
+    stage.ship(347, 500, 110, 75)  # in a band
 
 
 def _port(stage: Stage) -> None:
@@ -196,14 +196,14 @@ FRAMES = (
         "ghost_of_ship",
         "Ghost beside a big ship",
         "A glaring 330 m ship at the middle and its two first azimuth ghosts, 5 km up and down; 3 smaller ships",
-        "4 ships; the 2 ghosts flagged, their source linked",
+        "4 ships; the 2 ghosts rejected or flagged, their source linked",
         Setting(Site("Arabian Sea", 62.0, 20.0), _ghost_of_ship, 105, (1500, 900), wind_m_s=4.0),
     ),
     Frame(
         "ghost_of_port",
         "Ghost of a port",
         "Tema: bright cranes on land, their ghosts in the open sea 4.6 km below; 3 ships at anchor",
-        "3 ships; the ghosts flagged, their sources on land linked",
+        "3 ships; the ghosts rejected or flagged, their sources on land linked",
         Setting(
             Site("Tema", 0.02, 5.61), _ghost_of_port, 106, (1500, 900), False, 12_000, wind_m_s=4.0
         ),
@@ -211,7 +211,7 @@ FRAMES = (
     Frame(
         "rfi",
         "Radio interference",
-        "Bands across the range in VH, every 95 lines, noted in annotation/rfi; 3 ships, one in a band",
+        "Bands across the range in VH, whole and in part, noted in annotation/rfi; 3 ships, one in a band",
         "3 ships; what lies in the bands marked as interference",
         Setting(Site("Baltic Sea", 19.6, 56.6), _interference, 107),
     ),

@@ -11,7 +11,8 @@ from engine.simulate.layers import Cover
 # First-year ice at C band and 35 to 45 degrees, and open water or new ice in a lead; VV and VH, dB.
 PACK_DB = (-12.5, -21.0)
 LEAD_DB = (-22.0, -30.0)
-RIDGE_DB = 6.0  # above the pack
+RIDGE_DB = 7.0  # above the pack
+OLD_FLOE_DB = (3.0, 6.0)  # of many years, above the pack: their volume answers in VH
 
 
 def pack(rng: np.random.Generator, shape: tuple[int, int], across_deg: float, margin_px: float) -> Cover:
@@ -37,6 +38,8 @@ def pack(rng: np.random.Generator, shape: tuple[int, int], across_deg: float, ma
     level_db = np.array(PACK_DB)[:, None, None] + 1.3 * smooth(40.0) + 0.8 * smooth(5.0)
     # cracks follow the zero lines of a smooth field: thin where it is steep
     level_db += RIDGE_DB * np.exp(-((smooth(28.0) / 0.03) ** 2))
+    old = np.clip((smooth(14.0) - 1.7) * 6, 0, 1)
+    level_db += old * np.array(OLD_FLOE_DB)[:, None, None]
     lead = np.exp(-((smooth(110.0) / 0.035) ** 2)) * (inside > 0)
     level_db += lead * (np.array(LEAD_DB)[:, None, None] - level_db)
     return Cover(physics.from_db(level_db).astype(np.float32), where)

@@ -21,10 +21,10 @@ _CLEAR = {"rfiDetected": "false", "maxKLDivergence": 3.2, "maxFisherZ": 3.7, "ma
 def bands(
     rng: np.random.Generator, shape: tuple[int, int], first_lines: list[int], level_db: float, band: int
 ) -> Glow:
-    """Draw bands over the whole range in some azimuth lines, as a scanning radar leaves them.
+    """Draw bands across the range in some azimuth lines, as a scanning radar leaves them.
 
-    A band is a dozen lines wide with brighter streaks in it, its power varies along the range, and it stands
-    in one polarisation, where the antenna's pattern and the sea leave it in sight.
+    A band is a dozen lines wide with brighter streaks in it, its power varies along the range, every other one
+    covers a part of the range only, and all stand in one polarisation, where the sea leaves them in sight.
 
     Args:
         rng: draws widths, streaks and the variation.
@@ -35,13 +35,18 @@ def bands(
     """
     level = np.zeros((2, *shape), np.float32)
     line = np.arange(shape[0])
-    for first in first_lines:
+    sample = np.arange(shape[1])
+    for number, first in enumerate(first_lines):
         width = int(rng.integers(8, 18))
         profile = np.exp(-(np.abs(line - first - width / 2) / (width / 2)) ** 6)
         for streak in first + rng.integers(0, width, 3):
             profile = profile + rng.uniform(1.0, 2.5) * np.exp(-(((line - streak) / 0.8) ** 2))
         along = fields.SmoothField(rng, (4, shape[1]), 160.0).window(0, 0, 1, shape[1])
-        level[band] += (profile[:, None] * physics.from_db(level_db + 2.0 * along)).astype(np.float32)
+        power = physics.from_db(level_db + 2.0 * along)
+        if number % 2:  # a pulse that hits part of the echo window
+            middle, half = rng.uniform(0.2, 0.8) * shape[1], rng.uniform(15, 120)
+            power *= 4.0 * np.exp(-((np.abs(sample - middle) / half) ** 8))
+        level[band] += (profile[:, None] * power).astype(np.float32)
     return Glow(level)
 
 
