@@ -1,11 +1,11 @@
 """`make gallery`: the nuisance gallery on one sheet, docs/images/gallery.png, and its counts.
 
-Simulates the frames (kept in .demo/gallery between calls), looks at each with the prescreen and with the engine
-that ships, prints where the counts differ from the recorded ones, and draws the sheet.
+Simulates the frames (kept in .demo/gallery between calls), looks at each with the prescreen and with the
+engine that ships, prints where the counts differ from the recorded ones, and draws the sheet.
 
-`--record` takes the present counts as the expected ones: it prints every difference first, writes
-tests/daemon/gallery.json and the table in docs/gallery.md. Nothing else records, no test does. The verdicts in
-gallery.json are words of people: reread those of the frames that changed.
+`--record` takes the present counts as the expected ones: it prints every difference first, then writes
+tests/daemon/gallery.json and the table in docs/gallery.md. Nothing else records, no test does. The verdicts
+in gallery.json are words of people: reread those of the frames that changed.
 
 Simulated data: nothing here is a claim about real scenes.
 """
@@ -168,7 +168,10 @@ def _palette() -> Any:
 
     greys = [(level, level, level) for level in np.linspace(0, 1, 28)]
     paper = np.array(to_rgb(PAPER))
-    colours = [*greys, *(tuple(paper + share * (np.array(to_rgb(INK)) - paper)) for share in np.linspace(0, 1, 12))]
+    colours = [
+        *greys,
+        *(tuple(paper + share * (np.array(to_rgb(INK)) - paper)) for share in np.linspace(0, 1, 12)),
+    ]
     for mark in (*COLOURS.values(), MISSED, CANDIDATE, LAND, FAINT):
         for share in (0.35, 0.65, 1.0):
             for ground in (0.05, 0.3, 0.6, 0.95):
@@ -181,7 +184,6 @@ def _palette() -> Any:
 
 def _panel(axes: Any, entry: dict[str, Any]) -> None:
     frame: Frame = entry["frame"]
-    result = entry["result"]
     with open_scene(str(entry["folder"])) as scene:
         whole = Window(0, 0, *scene.shape)
         band = SHOWN_BAND.get(frame.name, scene.polarisations[0])
@@ -197,7 +199,9 @@ def _panel(axes: Any, entry: dict[str, Any]) -> None:
     if land.any() and not land.all():
         axes.contour(land[::2, ::2], [0.5], colors=LAND, linewidths=0.6, extent=(0, size[0], 0, size[1]))
     if np.ptp(lon) > 180:
-        axes.contour(lon < 0, [0.5], colors=FAINT, linewidths=0.8, linestyles="--", extent=(0, size[0], 0, size[1]))
+        axes.contour(
+            lon < 0, [0.5], colors=FAINT, linewidths=0.8, linestyles="--", extent=(0, size[0], 0, size[1])
+        )
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_facecolor(PAPER)

@@ -157,7 +157,7 @@ FRAMES = (
     Frame(
         "turbine_field",
         "Turbine field",
-        "30 turbines in 5 rows, 1 km apart; a service vessel between the rows, a cargo ship in the lower left",
+        "30 turbines in 5 rows, 1 km apart; a service vessel between the rows, a cargo ship lower left",
         "30 turbines, 2 ships",
         Setting(Site("German Bight", 6.60, 54.35), _turbines, 101, wind_m_s=7.0),
     ),
@@ -171,11 +171,9 @@ FRAMES = (
     Frame(
         "ice_edge",
         "Ice edge",
-        "Pack ice at the upper right, with leads, ridges and broken floes; 2 ships on open water, 1 in the pack",
+        "Pack ice upper right: leads, ridges, old and broken floes; 2 ships on open water, 1 in the pack",
         "3 ships; everything in the ice marked as ice",
-        Setting(
-            Site("Barents Sea", 35.0, 77.0), _ice, 103, date=datetime(2024, 3, 20, tzinfo=timezone.utc)
-        ),
+        Setting(Site("Barents Sea", 35.0, 77.0), _ice, 103, date=datetime(2024, 3, 20, tzinfo=timezone.utc)),
     ),
     Frame(
         "border_fringe",
@@ -195,7 +193,7 @@ FRAMES = (
     Frame(
         "ghost_of_ship",
         "Ghost beside a big ship",
-        "A glaring 330 m ship at the middle and its two first azimuth ghosts, 5 km up and down; 3 smaller ships",
+        "A glaring 330 m ship in the middle, its two first azimuth ghosts 5 km up and down; 3 smaller ships",
         "4 ships; the 2 ghosts rejected or flagged, their source linked",
         Setting(Site("Arabian Sea", 62.0, 20.0), _ghost_of_ship, 105, (1500, 900), wind_m_s=4.0),
     ),
@@ -204,9 +202,7 @@ FRAMES = (
         "Ghost of a port",
         "Tema: bright cranes on land, their ghosts in the open sea 4.6 km below; 3 ships at anchor",
         "3 ships; the ghosts rejected or flagged, their sources on land linked",
-        Setting(
-            Site("Tema", 0.02, 5.61), _ghost_of_port, 106, (1500, 900), False, 12_000, wind_m_s=4.0
-        ),
+        Setting(Site("Tema", 0.02, 5.61), _ghost_of_port, 106, (1500, 900), False, 12_000, wind_m_s=4.0),
     ),
     Frame(
         "rfi",

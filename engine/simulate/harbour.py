@@ -57,7 +57,7 @@ def moored(
         lengths_m: one ship of each length.
     """
     coast = shore(terrain, shape)
-    down, across = np.gradient(coast)
+    down, across = (np.asarray(slope) for slope in np.gradient(coast))
     placed: list[Placed] = []
     for length in sorted(lengths_m, reverse=True):
         off = length / 12 / physics.SPACING_M + 0.5  # half the beam, and fenders

@@ -14,7 +14,12 @@ from engine.simulate.radiometry import BURST_S, SwathBlock
 
 POLARISATIONS = ("VV", "VH")
 # What real documents hold where a noise measurement found interference, and where it did not.
-_FOUND = {"rfiDetected": "true", "maxKLDivergence": 2.9997e5, "maxFisherZ": 6.397551e1, "maxRfiPsd": 3.459219e1}
+_FOUND = {
+    "rfiDetected": "true",
+    "maxKLDivergence": 2.9997e5,
+    "maxFisherZ": 6.397551e1,
+    "maxRfiPsd": 3.459219e1,
+}
 _CLEAR = {"rfiDetected": "false", "maxKLDivergence": 3.2, "maxFisherZ": 3.7, "maxRfiPsd": 0.0}
 
 
@@ -23,8 +28,8 @@ def bands(
 ) -> Glow:
     """Draw bands across the range in some azimuth lines, as a scanning radar leaves them.
 
-    A band is a dozen lines wide with brighter streaks in it, its power varies along the range, every other one
-    covers a part of the range only, and all stand in one polarisation, where the sea leaves them in sight.
+    A band is a dozen lines wide with brighter streaks in it, its power varies along the range, every other
+    one covers a part of the range only, and all stand in one polarisation.
 
     Args:
         rng: draws widths, streaks and the variation.
@@ -38,7 +43,7 @@ def bands(
     sample = np.arange(shape[1])
     for number, first in enumerate(first_lines):
         width = int(rng.integers(8, 18))
-        profile = np.exp(-(np.abs(line - first - width / 2) / (width / 2)) ** 6)
+        profile = np.exp(-((np.abs(line - first - width / 2) / (width / 2)) ** 6))
         for streak in first + rng.integers(0, width, 3):
             profile = profile + rng.uniform(1.0, 2.5) * np.exp(-(((line - streak) / 0.8) ** 2))
         along = fields.SmoothField(rng, (4, shape[1]), 160.0).window(0, 0, 1, shape[1])
@@ -82,9 +87,7 @@ def _times(identity: Identity, grid: Acquisition) -> list[str]:
     return [annotation.stamp(identity.start + timedelta(seconds=at * BURST_S)) for at in range(count)]
 
 
-def _noise(
-    identity: Identity, grid: Acquisition, blocks: list[SwathBlock], found: bool
-) -> list[list[Node]]:
+def _noise(identity: Identity, grid: Acquisition, blocks: list[SwathBlock], found: bool) -> list[list[Node]]:
     values = _FOUND if found else _CLEAR
     return [
         [("swath", block.name), ("noiseSensingTime", time), *((tag, _text(v)) for tag, v in values.items())]
@@ -129,5 +132,5 @@ def _listed(tag: str, items: list[list[Node]]) -> Node:
     return f"{tag}List", [(tag, item) for item in items], {"count": str(len(items))}
 
 
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.6e}"
+def _text(value: object) -> str:
+    return f"{value:.6e}" if isinstance(value, float) else str(value)

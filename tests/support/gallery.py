@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -71,23 +74,30 @@ class Look:
 
 def product(frame: Frame, folder: Path = KEPT) -> Path:
     """Return a frame's product; it is simulated anew only where the simulator has changed."""
-    home = folder / simulator_digest() / frame.name
-    found = list(home.glob("*.SAFE"))
-    if not found:
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
+    current = folder / simulator_digest()
+    home = current / frame.name
+    if not home.exists():
+        current.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
-            if old.name != simulator_digest():
-                shutil.rmtree(old)
-        return stage.write(frame.setting, home, Coastline.load())
-    return found[0]
+            if old != current:
+                shutil.rmtree(old, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(dir=current, prefix="."))
+        stage.write(frame.setting, draft, Coastline.load())
+        try:
+            draft.rename(home)
+        except OSError:  # another process was quicker
+            shutil.rmtree(draft)
+    (found,) = home.glob("*.SAFE")
+    return found
 
 
+@lru_cache(maxsize=1)
 def simulator_digest() -> str:
     """Hash everything that shapes a product."""
-    digest = hashlib.sha256(f"{np.__version__} {Coastline.load().version}".encode())
-    parts = [*(ROOT / "engine" / "simulate").glob("*.py"), ROOT / "engine" / "runtime" / "geometry.py"]
-    for path in sorted(parts):
+    versions = f"{np.__version__} {scipy.__version__} {Coastline.load().version}"
+    digest = hashlib.sha256(versions.encode())
+    parts = [*(ROOT / "engine" / "simulate").iterdir(), ROOT / "engine" / "runtime" / "geometry.py"]
+    for path in sorted(part for part in parts if part.is_file()):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -160,18 +170,22 @@ def prescreen_counts(things: list[Thing], found: ScanResult) -> Counts:
 def engine_counts(things: list[Thing], result: SceneResult) -> Counts:
     """Count what the daemon answers.
 
-    `found`: wanted things with a detection, of all; `class_right`: of these, as what they are; `named`:
-    detections of other things; `false`: of nothing; `flags`: by name and what the detection stands on;
-    `sources_right`: ghosts flagged with a source that is one.
+    `found`: wanted things with a detection, of all; `class_right`: of these, as what they are;
+    `length_held`: of the ships found, those whose length lies in the stated interval; `named`: detections of
+    other things; `false`: of nothing; `flags`: by name and what the detection stands on; `sources_right`:
+    ghosts flagged with a source that is one.
     """
     look = Look(things, result.detections)
     kinds = [look.kind(i) for i in range(len(result.detections))]
     totals, found = Counter(t.kind for t in things), Counter(kinds)
     pairs = list(zip(result.detections, kinds, strict=True))
+    ships = [d for d, kind in pairs if kind == "ship"]
+    lengths = [things[i].length_m for i in look.meant if i is not None and things[i].kind == "ship"]
     return {
         "outcome": result.outcome,
         "detections": _sorted(Counter(d.label for d in result.detections)),
         "found": {kind: f"{found[kind]}/{totals[kind]}" for kind in WANTED if totals[kind]},
+        "length_held": f"{sum(map(_length_held, ships, lengths))}/{len(ships)}",
         "class_right": sum(d.label == kind for d, kind in pairs),
         "named": {kind: found[kind] for kind in sorted(totals) if kind not in WANTED},
         "false": found["nothing"],
@@ -191,13 +205,19 @@ def flags(pairs: Iterable[tuple[Any, str]]) -> dict[str, dict[str, int]]:
     return {name: _sorted(counts[name]) for name in sorted(counts)}
 
 
+def _length_held(detection: Detection, length_m: float) -> bool:
+    return detection.length_low_m <= length_m <= detection.length_high_m
+
+
 def _source_right(things: list[Thing], detection: Detection) -> bool:
     flag = detection.flag("azimuth_ghost")
     if flag is None:
         return False
     line, sample = float(flag.evidence["source_line_px"]), float(flag.evidence["source_sample_px"])
     return any(
-        np.hypot(line - t.line_px, sample - t.sample_px) <= t.reach_px + 5 for t in things if t.kind != "ghost"
+        np.hypot(line - t.line_px, sample - t.sample_px) <= t.reach_px + 5
+        for t in things
+        if t.kind != "ghost"
     )
 
 
@@ -223,6 +243,9 @@ def in_words(counts: Mapping[str, Counts]) -> str:
     wrong = sum(engine["detections"].values()) - sum(engine["named"].values()) - engine["false"]
     if wrong != engine["class_right"]:
         parts.append(f"{wrong - engine['class_right']} of a wrong class")
+    held, _, ships = engine["length_held"].partition("/")
+    if held != ships:
+        parts.append(f"{held} of {ships} lengths in their interval")
     for name, on in engine["flags"].items():
         parts.append(f"{name} " + ", ".join(f"{n} on {_plural(kind)}" for kind, n in on.items()))
     if engine["saturated"]:
