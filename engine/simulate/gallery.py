@@ -208,7 +208,7 @@ FRAMES = (
         "rfi",
         "Radio interference",
         "Bands across the range in VH, whole and in part, noted in annotation/rfi; 3 ships, one in a band",
-        "3 ships; what lies in the bands marked as interference",
+        "3 ships, marked as standing in a disturbed burst",
         Setting(Site("Baltic Sea", 19.6, 56.6), _interference, 107),
     ),
     Frame(
