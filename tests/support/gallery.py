@@ -152,14 +152,19 @@ def detected(folder: Path, predictor: Predictor) -> SceneResult:
 def prescreen_counts(things: list[Thing], found: ScanResult) -> Counts:
     """Count what the prescreen saw.
 
-    `seen`: things with a candidate within reach, of all, by kind; `elsewhere`: candidates near nothing.
+    `left_out`: what exceeds and is no candidate, by reason; `seen`: things with a candidate within reach, of
+    all, by kind; `elsewhere`: candidates near nothing.
     """
     close = near(things, found.candidates)
     totals, seen = Counter(t.kind for t in things), Counter[str]()
     seen.update(t.kind for t, row in zip(things, close, strict=True) if row.any())
     return {
         "candidates": len(found.candidates),
-        "on_land": found.counts["candidates_on_land"],
+        "left_out": {
+            name.removeprefix("candidates_"): count
+            for name, count in sorted(found.counts.items())
+            if name.startswith("candidates_") and count
+        },
         "seen": {kind: f"{seen[kind]}/{totals[kind]}" for kind in sorted(totals)},
         "elsewhere": int((~close.any(0)).sum()) if len(things) else len(found.candidates),
         "flags": flags((c, "candidate") for c in found.candidates),
