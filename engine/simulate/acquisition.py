@@ -95,9 +95,10 @@ class Acquisition:
         """Return the bearing of a direction in the image, given clockwise from up; images are mirrored."""
         down, across = -np.cos(np.radians(axis_deg)), np.sin(np.radians(axis_deg))
         line, sample = np.asarray(line_px, float), np.asarray(sample_px, float)
-        lon, lat = self.lonlat(line - down, sample - across)
-        lon_to, lat_to = self.lonlat(line + down, sample + across)
-        return np.degrees(np.arctan2((lon_to - lon) * np.cos(np.radians(lat)), lat_to - lat)) % 360
+        east, north, _ = geometry.local_axes(*self.lonlat(line, sample))
+        ahead = geometry.ecef_from_geodetic(*self.lonlat(line + down, sample + across))
+        step = ahead - geometry.ecef_from_geodetic(*self.lonlat(line - down, sample - across))
+        return np.degrees(np.arctan2((step * east).sum(-1), (step * north).sum(-1))) % 360
 
     def swath(self, sample_px: float) -> int:
         """Return the index of the swath that holds a sample."""

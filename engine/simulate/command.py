@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from engine.errors import InputError
 from engine.simulate import acquisition, alphaearth, clutter, cog, radiometry, safe, scene, traffic
 from engine.simulate.acquisition import Acquisition
-from engine.simulate.annotation import Identity
+from engine.simulate.annotation import IPF_VERSION, Identity
 from engine.simulate.objects import DEFAULT, SceneStatistics
 from engine.simulate.sites import SITES, Site
 from engine.simulate.terrain import Coast, Terrain, land_mask
@@ -177,13 +177,17 @@ def make_pass(
     ]
     present += traffic.ghosts(key, present, grid, world.terrain, offset, stats)
     present = [entry for entry in present if border.holds(entry.line_px, entry.sample_px)]
-    start = world.node_time + number * REPEAT + timedelta(seconds=grid.node_age_s)
-    stop = start + timedelta(seconds=(shape[0] - 1) * grid.line_interval_s)
-    node = world.node_time + number * REPEAT
+    identity = identify(grid, world.node_time + number * REPEAT)
+    return identity, scene.Pass(key, grid, offset, world.base.shape, tables, present, state, border)
+
+
+def identify(grid: Acquisition, node: datetime, ipf: str = IPF_VERSION) -> Identity:
+    """Return names and times of an image whose orbit crossed the equator northwards at some time."""
+    start = node + timedelta(seconds=grid.node_age_s)
+    stop = start + timedelta(seconds=(grid.shape[0] - 1) * grid.line_interval_s)
     orbit = _REFERENCE_ORBIT + round((node - _REFERENCE_NODE).total_seconds() / acquisition.ORBIT_PERIOD_S)
     datatake = _REFERENCE_DATATAKE + round((orbit - _REFERENCE_ORBIT) * 5.9)
-    identity = Identity("S1A", start, stop, orbit, datatake, node)
-    return identity, scene.Pass(key, grid, offset, world.base.shape, tables, present, state, border)
+    return Identity("S1A", start, stop, orbit, datatake, node, ipf)
 
 
 def _node_time(rng: np.random.Generator, base: Acquisition) -> datetime:
