@@ -73,7 +73,7 @@ def write(
         (draft / folder).mkdir(parents=True)
     members: list[_Member] = []
     rasters = []
-    # VV stands first: a product of one polarisation takes the first tables and the first of the images
+    # co-polarised first: a product of one polarisation takes the first tables and the first of the images
     for number, (polarisation, tables) in enumerate(
         zip(acquired.polarisations, acquired.tables, strict=False), 1
     ):
@@ -94,7 +94,7 @@ def write(
     _write_pixels([draft / path for path in rasters], acquired, blocks, progress)
     manifest = _manifest(identity, acquired, draft, members)
     (draft / "manifest.safe").write_bytes(manifest)
-    code = {1: "SV", 2: "DV"}[len(acquired.polarisations)]
+    code = "SD"[len(acquired.polarisations) - 1] + acquired.polarisations[0][0]
     name = (
         f"{identity.platform}_IW_GRDH_1S{code}_{identity.start:%Y%m%dT%H%M%S}_{identity.stop:%Y%m%dT%H%M%S}_"
         f"{identity.absolute_orbit:06d}_{identity.datatake:06X}_{binascii.crc_hqx(manifest, 0xFFFF):04X}"

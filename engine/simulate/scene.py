@@ -46,7 +46,8 @@ class Pass:
         state: wind and mean backscatter at mid image.
         border: no-data at the image's edges.
         layers: laid over sea and land in this order.
-        polarisations: which of VV and VH the product holds.
+        polarisations: what the product holds: VV and VH, or the first alone; under the names HH and HV where
+            the state is that of a sea in HH.
     """
 
     key: tuple[int, ...]

@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from daemon.scene.product import Window, open_scene
 from engine.errors import InputError
+from engine.simulate import command
 from engine.simulate.cog import to_cog
+from engine.simulate.physics import vv_over_hh_db
 from tests.support.real import with_pixels
 from tests.support.safe import build_safe
 
@@ -99,3 +104,52 @@ def test_what_is_no_product(product: Path, tmp_path: Path) -> None:
     (bare / "measurement" / "s1a-iw.tiff").write_bytes((next(product.glob("measurement/*"))).read_bytes())
     with pytest.raises(InputError, match="0 times"):
         to_cog(bare, tmp_path / "out")
+
+
+def sea_of(sigma0: NDArray[np.float32]) -> float:
+    """Return the median of the means of 20 x 20 px: free of ships and, with the noise taken off, of bias."""
+    return float(np.median(sigma0.reshape(12, 20, 13, 20).mean((1, 3))))
+
+
+@pytest.mark.parametrize("polarisations", [("VV",), ("HH", "HV"), ("HH",)])
+def test_simulated_products_of_other_polarisations(tmp_path: Path, polarisations: tuple[str, ...]) -> None:
+    """HH is VV over a darker sea; the product and its twin open as what they are called."""
+
+    class Sea:
+        def polygons(self, west: float, south: float, east: float, north: float) -> list:
+            return []
+
+    shape = (240, 260)
+    (product,) = command.run(tmp_path / "a", 1, 5, shape, 1, Sea(), polarisations=polarisations)
+    (plain,) = command.run(tmp_path / "b", 1, 5, shape, 1, Sea())
+    twin = to_cog(product, tmp_path / "cogs")
+    code = ("S" if len(polarisations) == 1 else "D") + polarisations[0][0]
+    assert product.name[:62] == f"S1A_IW_GRDH_1S{code}_{plain.name[17:62]}"
+    window = Window(0, 0, *shape)
+    with open_scene(str(product), verify_pixels=True) as scene, open_scene(str(twin)) as other:
+        assert scene.polarisations == other.polarisations == polarisations and scene.notes == ()
+        image = scene.read(polarisations[0], window)
+        assert np.array_equal(image.sigma0, other.read(polarisations[0], window).sigma0)
+    with open_scene(str(plain)) as scene:
+        reference = scene.read("VV", window)
+        incidence = float(scene.geometry.incidence_deg(120, 130))
+    darker_db = 10 * np.log10(sea_of(reference.sigma0) / sea_of(image.sigma0))
+    expected = vv_over_hh_db(incidence) if polarisations[0] == "HH" else 0.0
+    assert darker_db == pytest.approx(expected, abs=0.3)
+
+
+def test_polarisations_by_name() -> None:
+    assert command.parse_polarisations("hh+hv") == ("HH", "HV")
+    for text in ("VH", "VH+VV", "VV+HH", ""):
+        with pytest.raises(InputError, match="expected one of"):
+            command.parse_polarisations(text)
+
+
+def test_the_command_writes_both_forms(tmp_path: Path) -> None:
+    asked = [str(tmp_path), "--size", "220x210", "--polarisations", "HH", "--cog"]
+    result = CliRunner().invoke(command.app, asked)
+    assert result.exit_code == 0, result.output
+    names = sorted(path.name for path in tmp_path.glob("*.SAFE"))
+    assert len(names) == 2 and sum(name.endswith("_COG.SAFE") for name in names) == 1
+    assert len(list(tmp_path.glob("*.truth.geojson"))) == 2
+    assert all(name.startswith("S1A_IW_GRDH_1SSH_") for name in names)
