@@ -171,7 +171,7 @@ def test_an_unreachable_prior_is_absent_and_recorded_once(scene, sea, result):
 @pytest.mark.parametrize(
     ("polarisations", "spacing_m", "sensor", "says"),
     [
-        (("VV", "VH"), 10.0, "Sentinel-1 S4", "got Sentinel-1 IW, trained on Sentinel-1 S4"),
+        (("VV", "VH"), 10.0, "Sentinel-1 SM", "got Sentinel-1 IW, trained on Sentinel-1 SM"),
         (("VV", "VH"), 40.0, "Sentinel-1 IW", "got a spacing of 40.0 m, trained at 10 m"),
         (("VH",), 10.0, "Sentinel-1 IW", "got VH, trained with VV or HH"),
     ],
@@ -186,6 +186,15 @@ def test_what_the_engine_never_saw_is_scanned_and_not_asked(polarisations, spaci
     assert result.counts["not_examined"] == len(result.candidates) and not result.saturated
     assert [note for note in result.notes if note.startswith("engine_not_asked") and says in note]
     assert not any("max_chips" in note for note in result.notes)
+
+
+def test_a_bundle_trained_on_stripmap_is_asked_about_every_beam():
+    scene = sea_scene((400, 400), TARGETS[:1], seed=2)
+    scene.name = replace(scene.name, mode="S3")
+    engine = BrightEngine(sensors=("Sentinel-1 IW", "Sentinel-1 SM"))
+    result = process_scene(scene, FakeLand(np.zeros(scene.shape, bool)), engine, None)
+    assert len(result.detections) == 1 and not result.notes
+    assert {request.sensor for request in engine.requests} == {"Sentinel-1 SM"}
 
 
 def test_a_chip_keeps_its_noise_and_reaches_beyond_the_scene(scene):
