@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from shapely.geometry import MultiPolygon
 
+from daemon.scene.names import STRIPMAPS
+
 Box = tuple[float, float, float, float]
 
 # Where an acquisition ends. ``done``: sea was looked at, whether or not anything was seen. ``empty``: the
@@ -79,8 +81,8 @@ class SceneInfo:
 
     @property
     def sensor(self) -> str:
-        """The sensor as the engine's prompt names it."""
-        return f"Sentinel-1 {self.mode}"
+        """The sensor as the engine's prompt names it; StripMap is one, whichever beam."""
+        return f"Sentinel-1 {'SM' if self.mode in STRIPMAPS else self.mode}"
 
     @property
     def acquisition(self) -> str:

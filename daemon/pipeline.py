@@ -16,9 +16,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from daemon.assemble import Asked, Context, detections_of
-from daemon.chips import cells_to_ask, request_for
+from daemon.chips import cells_to_ask, is_cross, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SceneUnsupported
 from daemon.measure import measure_candidates
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
@@ -128,13 +127,14 @@ def process_scene(
     report("open", 1.0)
     clock = _Clock(open=opened_s)
     info, versions = scene_info(scene), versions_of(land.version, predictor, prior, settings)
-    notes = [*scene.notes, *_check_engine(info, predictor)]
+    not_trained = _not_trained_at(info, predictor)
+    notes = [*scene.notes, *not_trained]
 
     with clock("scan"):
         scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
     notes += scanned.notes
     with clock("chips"):
-        cells, left_out = cells_to_ask(scanned.candidates, settings.max_chips)
+        cells, left_out = cells_to_ask([] if not_trained else scanned.candidates, settings.max_chips)
         requests = _requests(scene, cells, prior, notes, lambda done: report("chips", done))
     if left_out:
         notes.append(f"{left_out} cells with candidates were not asked: max_chips is {settings.max_chips}")
@@ -223,21 +223,28 @@ class _Clock:
         return {**times, "total": round(sum(self._spent_s.values()), 4)}
 
 
-def _check_engine(info: SceneInfo, predictor: Predictor) -> list[str]:
-    """Refuse a sensor that the engine does not know; note a spacing that it does not."""
+def _not_trained_at(info: SceneInfo, predictor: Predictor) -> list[str]:
+    """Say why the engine cannot be asked about a scene: nothing where it can.
+
+    A model's answer on what it never saw is no evidence, so the scene is scanned, its candidates are kept
+    and stay not examined. Every bundle is trained with the co-polarised channel, the cross-polarised one
+    may be missing.
+    """
     manifest = predictor.bundle.manifest
-    if info.sensor not in manifest.sensors:
-        raise SceneUnsupported(
-            f"{info.product}: got {info.sensor}, expected one of {list(manifest.sensors)}, on which engine "
-            f"{predictor.bundle.bundle_id} was trained"
-        )
     spacing_m = sum(info.spacing_m) / 2
+    reasons = []
+    if info.sensor not in manifest.sensors:
+        reasons.append(f"got {info.sensor}, trained on {' and '.join(manifest.sensors)}")
     if abs(spacing_m / manifest.spacing_m - 1) > _SPACING_TOLERANCE:
-        return [
-            f"a spacing of {spacing_m:.1f} m, the engine was trained at {manifest.spacing_m:g} m: ships look "
-            "different there, and nothing is claimed of detection"
-        ]
-    return []
+        reasons.append(f"got a spacing of {spacing_m:.1f} m, trained at {manifest.spacing_m:g} m")
+    if all(is_cross(name) for name in info.polarisations):
+        reasons.append(f"got {' and '.join(info.polarisations)}, trained with VV or HH")
+    if not reasons:
+        return []
+    return [
+        f"engine_not_asked: {'; '.join(reasons)} (engine {predictor.bundle.bundle_id}): candidates are kept "
+        "and not examined"
+    ]
 
 
 def _requests(

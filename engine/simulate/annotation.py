@@ -39,6 +39,7 @@ class Identity:
         absolute_orbit: orbit number.
         datatake: datatake number.
         node_time: when the orbit crossed the equator northwards, UTC.
+        ipf: version of the processor; noise stands in one table before 2.90.
     """
 
     platform: str
@@ -47,6 +48,7 @@ class Identity:
     absolute_orbit: int
     datatake: int
     node_time: datetime
+    ipf: str = IPF_VERSION
 
     @property
     def relative_orbit(self) -> int:
@@ -85,7 +87,7 @@ def product(identity: Identity, grid: Acquisition, tables: Tables, polarisation:
         (
             "product",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 ("generalAnnotation", _general(identity, grid)),
                 ("imageAnnotation", _image(identity, grid)),
                 ("dopplerCentroid", [_list("dcEstimate", _centroids(identity, grid))]),
@@ -122,7 +124,7 @@ def calibration(
         (
             "calibration",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 ("calibrationInformation", [("absoluteCalibrationConstant", "1.000000e+00")]),
                 _list("calibrationVector", vectors),
             ],
@@ -131,16 +133,19 @@ def calibration(
 
 
 def noise(identity: Identity, grid: Acquisition, tables: Tables, polarisation: str, number: int) -> bytes:
-    """Return the noise tables of one polarisation, in range and azimuth."""
+    """Return the noise tables of one polarisation, in range and azimuth; before IPF 2.90 in range only."""
+    old = float(identity.ipf) < 2.9
     ranges = [
         [
             ("azimuthTime", _time(identity, grid, line)),
             ("line", int(line)),
             _array("pixel", tables.pixels),
-            _array("noiseRangeLut", row, "{:.6e}"),
+            _array("noiseLut" if old else "noiseRangeLut", row, "{:.6e}"),
         ]
         for line, row in zip(tables.lines, tables.noise_range, strict=True)
     ]
+    if old:
+        return document(("noise", [header(identity, polarisation, number), _list("noiseVector", ranges)]))
     azimuths = [
         [
             ("swath", block.name),
@@ -157,7 +162,7 @@ def noise(identity: Identity, grid: Acquisition, tables: Tables, polarisation: s
         (
             "noise",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 _list("noiseRangeVector", ranges),
                 _list("noiseAzimuthVector", azimuths),
             ],
@@ -198,7 +203,8 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
     return points
 
 
-def _header(identity: Identity, polarisation: str, number: int) -> Node:
+def header(identity: Identity, polarisation: str, number: int) -> Node:
+    """Return the header that every document of a polarisation begins with."""
     return (
         "adsHeader",
         [

@@ -73,7 +73,9 @@ class FakeScene:
         self.shape = next(iter(self.sigma0.values())).shape
         if self.valid is None:
             self.valid = np.ones(self.shape, bool)
-        kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH", ("HH",): "SH"}[self.polarisations]
+        kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH", ("HH",): "SH", ("VH",): "VH"}[
+            self.polarisations
+        ]
         self.name = ProductName.parse(
             f"S1A_IW_GRDH_1S{kind}_20210119T173000_20210119T173025_036200_043F2A_8255.SAFE"
         )
