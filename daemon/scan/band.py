@@ -33,7 +33,7 @@ class LandMap:
 
     cells: Uint8  # SEA, MIXED or LAND, [rows, cols]
     quiet: Uint8  # 1 for cells away from land, which may speak for the sea
-    beside: Uint8  # 1 for cells that hold land or touch one that does
+    beside: Uint8  # 1 for cells so close to land that pixels may be left out or shaded
     runs: LandRuns
 
 
@@ -46,7 +46,8 @@ class BandSettings:
     least: int  # cells that a ring needs
     trim_sigmas: float
     border_px: int
-    land_reach_px: int  # pixels that have land this close may be land's
+    land_reach_px: int  # pixels that have land this close are left out
+    shade_px: int  # pixels with a brighter one of those this close are marked
     most_cells: int  # exceeding cells that are kept, the strongest
     factors: Factors
 
@@ -62,7 +63,7 @@ class Exceeding:
     sample: NDArray[np.int32]  # [n]
     smooth: Float32  # 3 x 3 mean of sigma0, [n]
     contrast: Float32  # 3 x 3 mean of the intensity over the sea's mean, [n]
-    by_land: NDArray[np.bool_]  # so close to land that it may be land's, [n]
+    shaded: NDArray[np.bool_]  # a brighter pixel beside land is near, [n]
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ class BandScan:
     sampled: Float32  # mean sigma0, spread, limit in sigma0, noise-equivalent sigma0; [4, rows, cols]
     cells_over: int = 0  # exceeding cells in all
     cells_unjudged: int = 0  # cells of water with too little water around them to say what exceeds
-    pixels_on_land: int = 0  # exceeding pixels of the cells that the shore runs through
+    pixels_by_land: int = 0  # exceeding pixels on land or beside it, where cells of sea touch it
 
 
 class BandScanner:
@@ -273,11 +274,12 @@ class BandScanner:
             return
         places = np.stack([row + first, col], 1)
         limit = sea[2, row, col]
-        pixels, sums, by_land, on_land = exceeding(
+        pixels, sums, shaded, by_land = exceeding(
             self._lines, self._scene.shape[0], places, limit,
-            self._land.beside[places[:, 0], col], self._land.runs, self._settings.land_reach_px,
+            self._land.beside[places[:, 0], col], self._land.runs,
+            self._settings.land_reach_px, self._settings.shade_px,
         )  # fmt: skip
-        self._result.pixels_on_land += on_land
+        self._result.pixels_by_land += by_land
         if not len(pixels):
             return
         owner = pixels[:, 0]
@@ -295,7 +297,7 @@ class BandScanner:
             sample=pixels[:, 2],
             smooth=intensity - nesz[owner],
             contrast=intensity / level[owner],
-            by_land=by_land,
+            shaded=shaded,
         )
         found = selected(found, peak > 0)
         self._result.cells_over += len(found.cell)
@@ -323,7 +325,7 @@ def joined(parts: list[Exceeding]) -> Exceeding:
         sample=np.concatenate([empty.astype(np.int32), *(part.sample for part in parts)]),
         smooth=np.concatenate([empty, *(part.smooth for part in parts)]),
         contrast=np.concatenate([empty, *(part.contrast for part in parts)]),
-        by_land=np.concatenate([empty.astype(bool), *(part.by_land for part in parts)]),
+        shaded=np.concatenate([empty.astype(bool), *(part.shaded for part in parts)]),
     )
 
 
@@ -347,5 +349,5 @@ def selected(found: Exceeding, keep: NDArray[np.bool_]) -> Exceeding:
         sample=found.sample[pixels],
         smooth=found.smooth[pixels],
         contrast=found.contrast[pixels],
-        by_land=found.by_land[pixels],
+        shaded=found.shaded[pixels],
     )

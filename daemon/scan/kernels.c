@@ -69,23 +69,24 @@ FAST static void columns(const float *restrict t, int64_t n, float *restrict tot
     }
 }
 
-/* Every window of eight columns, then every eighth window. */
-FAST static void across(const float *restrict t, int64_t cells, float *restrict scratch, float *restrict out) {
-    for (int64_t i = 0; i < CELL * cells - (CELL - 1); i++)
-        scratch[i] = ((t[i] + t[i + 1]) + (t[i + 2] + t[i + 3])) + ((t[i + 4] + t[i + 5]) + (t[i + 6] + t[i + 7]));
-    for (int64_t c = 0; c < cells; c++) out[c] = scratch[CELL * c];
+/* Reduce eight columns to a cell, by halves. */
+FAST static void across(const float *restrict t, int64_t cells, float *restrict half, float *restrict quarter,
+                        float *restrict out) {
+    for (int64_t i = 0; i < 4 * cells; i++) half[i] = t[2 * i] + t[2 * i + 1];
+    for (int64_t i = 0; i < 2 * cells; i++) quarter[i] = half[2 * i] + half[2 * i + 1];
+    for (int64_t i = 0; i < cells; i++) out[i] = quarter[2 * i] + quarter[2 * i + 1];
 }
 
-FAST static void across_max(const float *restrict t, int64_t cells, float *restrict out) {
-    for (int64_t c = 0; c < cells; c++) {
-        const float *v = t + CELL * c;
-        out[c] = maxf(maxf(maxf(v[0], v[1]), maxf(v[2], v[3])), maxf(maxf(v[4], v[5]), maxf(v[6], v[7])));
-    }
+FAST static void across_max(const float *restrict t, int64_t cells, float *restrict half, float *restrict quarter,
+                            float *restrict out) {
+    for (int64_t i = 0; i < 4 * cells; i++) half[i] = maxf(t[2 * i], t[2 * i + 1]);
+    for (int64_t i = 0; i < 2 * cells; i++) quarter[i] = maxf(half[2 * i], half[2 * i + 1]);
+    for (int64_t i = 0; i < cells; i++) out[i] = maxf(quarter[2 * i], quarter[2 * i + 1]);
 }
 
 void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int64_t first_row, int64_t stop_row,
                int64_t total_lines, const float *noise, int64_t circle, int64_t cols, float *sums) {
-    float t[10 * ROW], column[3 * ROW], scratch[ROW], level[ROW];
+    float t[10 * ROW], column[3 * ROW], half[ROW], quarter[ROW], level[ROW];
     for (int64_t row = first_row; row < stop_row; row++) {
         const uint16_t *at[10];
         for (int k = 0; k < 10; k++)
@@ -105,11 +106,11 @@ void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int
             columns(t, cells * CELL, column, column + ROW, column + 2 * ROW);
             float *out = sums + here * cols + col;
             int64_t plane = circle * cols;
-            across(column, cells, scratch, out);
-            across(column + ROW, cells, scratch, out + plane);
-            across_max(column + 2 * ROW, cells, out + 2 * plane);
-            across(t + 8 * ROW + 1, cells, scratch, out + 3 * plane);
-            across(t + 9 * ROW + 1, cells, scratch, out + 4 * plane);
+            across(column, cells, half, quarter, out);
+            across(column + ROW, cells, half, quarter, out + plane);
+            across_max(column + 2 * ROW, cells, half, quarter, out + 2 * plane);
+            across(t + 8 * ROW + 1, cells, half, quarter, out + 3 * plane);
+            across(t + 9 * ROW + 1, cells, half, quarter, out + 4 * plane);
         }
     }
 }
@@ -298,29 +299,41 @@ static int by_land(int64_t line, int64_t sample, int64_t reach, int64_t total_li
     return 0;
 }
 
+static float sum_around(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, int64_t line,
+                        int64_t sample) {
+    int64_t a = max64(sample - 1, 0), b = min64(sample + 1, samples - 1);
+    float s = 0;
+    for (int64_t d = -1; d < 2; d++) {
+        const uint16_t *r = lines + min64(max64(line + d, 0), total_lines - 1) % circle * samples;
+        s += square(r[a]) + square(r[sample]) + square(r[b]);
+    }
+    return s;
+}
+
 int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, const int64_t *cells,
                   int64_t n, const float *limits, const uint8_t *ashore, const int64_t *first, const int64_t *start,
-                  const int64_t *stop, int64_t reach, int32_t *found, float *sums, uint8_t *close, int64_t *on_land) {
+                  const int64_t *stop, int64_t reach, int64_t gap, int32_t *found, float *sums, uint8_t *shaded,
+                  int64_t *left_out) {
     int64_t count = 0;
-    *on_land = 0;
+    *left_out = 0;
     for (int64_t k = 0; k < n; k++) {
         int64_t top = cells[2 * k] * CELL, left = cells[2 * k + 1] * CELL;
         for (int64_t line = top; line < min64(top + CELL, total_lines); line++) {
-            const uint16_t *r[3];
-            for (int64_t d = 0; d < 3; d++)
-                r[d] = lines + min64(max64(line + d - 1, 0), total_lines - 1) % circle * samples;
             for (int64_t sample = left; sample < min64(left + CELL, samples); sample++) {
-                int64_t a = max64(sample - 1, 0), b = min64(sample + 1, samples - 1);
-                float s = 0;
-                for (int d = 0; d < 3; d++) s += square(r[d][a]) + square(r[d][sample]) + square(r[d][b]);
+                float s = sum_around(lines, circle, samples, total_lines, line, sample);
                 if (!(s > limits[k])) continue;
-                close[count] = 0;
+                shaded[count] = 0;
                 if (ashore[k]) {
-                    if (by_land(line, sample, 0, total_lines, first, start, stop)) {
-                        (*on_land)++;
+                    if (by_land(line, sample, reach, total_lines, first, start, stop)) {
+                        (*left_out)++;
                         continue;
                     }
-                    close[count] = (uint8_t)by_land(line, sample, reach, total_lines, first, start, stop);
+                    if (by_land(line, sample, reach + gap, total_lines, first, start, stop))
+                        for (int64_t y = max64(line - gap, 0); y < min64(line + gap + 1, total_lines); y++)
+                            for (int64_t x = max64(sample - gap, 0); x < min64(sample + gap + 1, samples); x++)
+                                if (sum_around(lines, circle, samples, total_lines, y, x) > s &&
+                                    by_land(y, x, reach, total_lines, first, start, stop))
+                                    shaded[count] = 1;
                 }
                 found[3 * count] = (int32_t)k;
                 found[3 * count + 1] = (int32_t)line;
