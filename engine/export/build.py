@@ -14,9 +14,9 @@ import numpy as np
 
 from engine.errors import ArtifactError, ExportError, InputError
 from engine.export.compile import Compiler, Progress, check_header
-from engine.export.precision import is_cache, specialise
+from engine.export.precision import specialise
 from engine.runtime import plans
-from engine.runtime.plans import Plan, PlanFile, Precision, Profile, Target
+from engine.runtime.plans import Plan, PlanFile, Precision, Profile, Shape, Target, is_cache
 from engine.runtime.predictor import ROWS
 from engine.runtime.prior import Prior
 from engine.runtime.spec import DECODER, TOKENIZER, VISION, Bundle, GraphSpec
@@ -62,8 +62,8 @@ def build(
         raise InputError(f"got max batch {max_batch}, expected 1 or more")
     if columns < longest + plans.STEP_TOKENS:
         raise InputError(
-            f"got max tokens {columns}, expected {longest + plans.STEP_TOKENS} at least, for the longest prompt, "
-            f"and {need} for every answer"
+            f"got max tokens {columns}, expected {longest + plans.STEP_TOKENS} at least, for the longest "
+            f"prompt, and {need} for every answer"
         )
     listed = _listed(bundle)
     folder = bundle.path / plans.FOLDER
@@ -152,7 +152,8 @@ def _architectures(compiler: Compiler, sm: Sequence[int], precision: Precision) 
         here = device_sm()
         if sm and tuple(sm) != (here,):
             raise InputError(
-                f"got sm {', '.join(map(str, sm))}, expected {here}: {compiler.target} compiles for the GPU at hand"
+                f"got sm {', '.join(map(str, sm))}, expected {here}: {compiler.target} compiles for the GPU "
+                "at hand"
             )
         return (here,)
     chosen = tuple(sorted(set(sm))) or tuple(each for each in DEFAULT_SM if each in known)
@@ -189,13 +190,14 @@ def _profiles(bundle: Bundle, name: str, max_batch: int, longest: int, columns: 
     """Return the least, usual and largest shapes of a graph's inputs, once for each way it is used."""
     graph, tokens = bundle.manifest.graphs[name], bundle.manifest.chip.tokens
 
-    def shapes(*sizes: dict[str, int]) -> Profile:
+    def sized(shape: Sequence[int | str], sizes: dict[str, int]) -> Shape:
+        return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in shape)
+
+    def shapes(least: dict[str, int], usual: dict[str, int], most: dict[str, int]) -> Profile:
         return {
-            each.name: tuple(
-                tuple(size[axis] if isinstance(axis, str) else axis for axis in each.shape) for size in sizes
-            )
+            each.name: (sized(each.shape, least), sized(each.shape, usual), sized(each.shape, most))
             for each in graph.inputs
-        }  # type: ignore[return-value]
+        }
 
     if name == "vision":
         return (shapes({"batch": 1}, {"batch": max_batch}, {"batch": max_batch}),)

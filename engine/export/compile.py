@@ -45,8 +45,8 @@ class Compiler:
             self._trt: Any = import_module(MODULES[target])
         except (ImportError, OSError) as error:
             raise ExportError(
-                f"target {target} needs Python's {MODULES[target]}, which does not load here ({error}): install "
-                "it (for tensorrt-rtx: pip install 'fusar[tensorrt-rtx]') or take another target"
+                f"target {target} needs Python's {MODULES[target]}, which does not load here ({error}): "
+                "install it (for tensorrt-rtx: pip install 'fusar[tensorrt-rtx]') or take another target"
             ) from error
         self.target = target
         self.version = str(self._trt.__version__)
@@ -187,7 +187,7 @@ def _decompose_attention(trt: Any, network: Any) -> None:
 
 
 def _logger(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):
         """Keeps the first error: those after it follow from it."""
 
         def __init__(self) -> None:
@@ -202,7 +202,7 @@ def _logger(trt: Any) -> Any:
 
 
 def _writer(trt: Any, file: Any) -> Any:
-    class Writer(trt.IStreamWriter):  # type: ignore[misc]
+    class Writer(trt.IStreamWriter):
         """Writes and hashes; an exception must not pass through TensorRT."""
 
         def __init__(self) -> None:
@@ -225,7 +225,7 @@ def _writer(trt: Any, file: Any) -> Any:
 
 
 def _monitor(trt: Any, progress: Progress | None) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):
         """Passes phases on; an interrupt in between ends the build."""
 
         def __init__(self) -> None:

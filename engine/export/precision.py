@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.errors import ExportError, InputError
-from engine.runtime.plans import Precision
+from engine.runtime.plans import Precision, is_cache
 
 _DTYPES: dict[str, Any] = {"bf16": ml_dtypes.bfloat16, "fp16": np.float16, "fp32": np.float32}
 _NARROW = frozenset({"MatMul", "Gemm", "Conv", "Attention", "TensorScatter"})
@@ -27,16 +27,12 @@ _WIDE = frozenset({
     "LayerNormalization", "RMSNormalization", "Resize",
 })  # fmt: skip
 _FOLLOW = frozenset({
-    "Add", "Sub", "Mul", "Neg", "Sigmoid", "Gelu", "Tanh", "Where", "Cast", "Concat", "Split", "Slice", "Gather",
-    "GatherND", "GatherElements", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Flatten", "Identity",
+    "Add", "Sub", "Mul", "Neg", "Sigmoid", "Gelu", "Tanh", "Where", "Cast", "Concat", "Split", "Slice",
+    "Gather", "GatherND", "GatherElements", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand",
+    "Flatten", "Identity",
 })  # fmt: skip
 _ANY = frozenset({"Shape", "Size"})  # read no values
 _INLINE_BYTES = 1024  # larger tensors go to a file of their own
-
-
-def is_cache(name: str) -> bool:
-    """Whether a tensor of the decoder is a layer's keys or values."""
-    return name.startswith(("past_k_", "past_v_", "present_k_", "present_v_"))
 
 
 def specialise(source: Path, target: Path, precision: Precision, columns: int) -> None:
@@ -61,10 +57,11 @@ def specialise(source: Path, target: Path, precision: Precision, columns: int) -
     model = onnx.load(source, load_external_data=False)
     _fix_columns(model.graph, columns)
     folder = str(source.parent)
+    weights: list[tuple[Any, str | None]]
     if precision == "fp32":
         weights = [(each, None) for each in model.graph.initializer]
     else:
-        weights = _retype(onnx.shape_inference.infer_shapes(model), model.graph, precision)
+        weights = _Retyped(onnx.shape_inference.infer_shapes(model), model.graph, precision).weights
     del model.graph.value_info[:]
     with Path(f"{target}.data").open("wb") as data:
         stored = [_store(_converted(each, name, folder, precision), data) for each, name in weights]
@@ -80,68 +77,76 @@ def _fix_columns(graph: Any, columns: int) -> None:
             value.type.tensor_type.shape.dim[2].dim_value = columns
 
 
-def _retype(typed: Any, graph: Any, precision: Precision) -> list[tuple[Any, str | None]]:
-    """Rewrite a graph's nodes, inputs and outputs.
+class _Retyped:
+    """Rewrites a graph's nodes, inputs and outputs in place.
 
-    Returns:
-        The weights to store: each with its new name where it changes to 16 bit, None where it stays.
+    Attributes:
+        weights: what to store: each with its new name where it changes to 16 bit, None where it stays.
     """
-    narrow_type = helper.np_dtype_to_tensor_dtype(np.dtype(_DTYPES[precision]))
-    weights = {each.name: each for each in graph.initializer}
-    floats = {
-        value.name
-        for value in (*typed.graph.value_info, *typed.graph.input, *typed.graph.output)
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT
-    } | {name for name, each in weights.items() if each.data_type == TensorProto.FLOAT}
-    wide_nodes = _wide_nodes(graph, floats, set(weights))
-    wide_values = {value.name for value in graph.input if not is_cache(value.name)}
-    used: dict[str, None] = {}
-    nodes: list[Any] = []
-    casts: dict[tuple[str, bool], str] = {}
 
-    def operand(name: str, wide: bool) -> str:
-        """Return the name under which a float value is to be had in a type."""
-        if name in weights:
-            taken = name if wide else f"{name}.{precision}"
-            used[taken] = None
-            return taken
-        if (name in wide_values) == wide:
-            return name
-        if (name, wide) not in casts:
-            casts[name, wide] = f"{name}.{'fp32' if wide else precision}"
-            to = TensorProto.FLOAT if wide else narrow_type
-            nodes.append(helper.make_node("Cast", [name], [casts[name, wide]], to=to))
-        return casts[name, wide]
+    def __init__(self, typed: Any, graph: Any, precision: Precision) -> None:
+        self._suffix = f".{precision}"
+        self._narrow = helper.np_dtype_to_tensor_dtype(np.dtype(_DTYPES[precision]))
+        self._given = {each.name: each for each in graph.initializer}
+        self._floats = {
+            value.name
+            for value in (*typed.graph.value_info, *typed.graph.input, *typed.graph.output)
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT
+        } | {name for name, each in self._given.items() if each.data_type == TensorProto.FLOAT}
+        wide = _wide_nodes(graph, self._floats, set(self._given))
+        self._wide_values = {value.name for value in graph.input if not is_cache(value.name)}
+        self._used: dict[str, None] = {}
+        self._nodes: list[Any] = []
+        for index, node in enumerate(graph.node):
+            self._rewrite(node, index in wide)
+        self._declare(graph)
+        del graph.node[:]
+        graph.node.extend(self._nodes)
+        self.weights: list[tuple[Any, str | None]] = []
+        for name in self._used:
+            if name in self._given:
+                self.weights.append((self._given[name], None))
+            else:
+                self.weights.append((self._given[name.removesuffix(self._suffix)], name))
 
-    for index, node in enumerate(graph.node):
-        wide = index in wide_nodes
+    def _rewrite(self, node: Any, wide: bool) -> None:
         for place, name in enumerate(node.input):
-            if name in floats and node.op_type not in _ANY:
-                node.input[place] = operand(name, wide)
-            elif name in weights:
-                used[name] = None
+            if name in self._floats and node.op_type not in _ANY:
+                node.input[place] = self._operand(name, wide)
+            elif name in self._given:
+                self._used[name] = None
         if wide:
-            wide_values |= floats & set(node.output)
-        elif node.op_type == "Cast" and node.output[0] in floats:
+            self._wide_values |= self._floats & set(node.output)
+        elif node.op_type == "Cast" and node.output[0] in self._floats:
             del node.attribute[:]
-            node.attribute.append(helper.make_attribute("to", narrow_type))
-        nodes.append(node)
-    for value in (*graph.input, *graph.output):
-        if is_cache(value.name):
-            value.type.tensor_type.elem_type = narrow_type
-    for value in graph.output:
-        if value.name in floats and not is_cache(value.name) and value.name not in wide_values:
-            _rename(nodes, value.name, f"{value.name}.{precision}")
-            nodes.append(
-                helper.make_node("Cast", [f"{value.name}.{precision}"], [value.name], to=TensorProto.FLOAT)
-            )
-    del graph.node[:]
-    graph.node.extend(nodes)
-    suffix = f".{precision}"
-    return [
-        (weights[name], None) if name in weights else (weights[name.removesuffix(suffix)], name)
-        for name in used
-    ]
+            node.attribute.append(helper.make_attribute("to", self._narrow))
+        self._nodes.append(node)
+
+    def _operand(self, name: str, wide: bool) -> str:
+        """Return the name under which a float value is to be had in a type; casts where it must."""
+        if name in self._given:
+            taken = name if wide else name + self._suffix
+            self._used[taken] = None
+            return taken
+        if (name in self._wide_values) == wide:
+            return name
+        cast = name + (".fp32" if wide else self._suffix)
+        if not any(cast in node.output for node in self._nodes if node.op_type == "Cast"):
+            self._cast(name, cast, wide)
+        return cast
+
+    def _cast(self, name: str, to: str, wide: bool) -> None:
+        kind = TensorProto.FLOAT if wide else self._narrow
+        self._nodes.append(helper.make_node("Cast", [name], [to], to=kind))
+
+    def _declare(self, graph: Any) -> None:
+        """Declare the caches narrow; cast what else goes out and came out narrow."""
+        for value in (*graph.input, *graph.output):
+            if is_cache(value.name):
+                value.type.tensor_type.elem_type = self._narrow
+            elif value in graph.output and value.name in self._floats - self._wide_values:
+                _rename(self._nodes, value.name, value.name + self._suffix)
+                self._cast(value.name + self._suffix, value.name, wide=True)
 
 
 def _wide_nodes(graph: Any, floats: set[str], weights: set[str]) -> set[int]:

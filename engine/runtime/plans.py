@@ -12,7 +12,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -30,6 +30,11 @@ Precision = Literal["bf16", "fp16", "fp32"]
 MODULES: dict[Target, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 Shape = tuple[int, ...]
 Profile = dict[str, tuple[Shape, Shape, Shape]]  # least, usual and largest shape of each input
+
+
+def is_cache(name: str) -> bool:
+    """Whether a tensor of the decoder is a layer's keys or values."""
+    return name.startswith(("past_k_", "past_v_", "present_k_", "present_v_"))
 
 
 class _Frozen(BaseModel):

@@ -1,9 +1,9 @@
 """TensorRT, both flavours, without torch: the plans of a bundle on one GPU.
 
-Who owns what: each graph owns staging buffers for everything that the host gives or gets (a pinned one and one
-on the device for each tensor, as large as the plan's largest shape); the backend owns the scratch memory of
-both graphs, which run one after the other. A ``DeviceCache`` owns its layers' keys and values and the steps
-recorded on them. Arrays that are returned are the caller's own.
+Who owns what: each graph owns staging buffers for everything that the host gives or gets (a pinned one and
+one on the device for each tensor, as large as the plan's largest shape); the backend owns the scratch memory
+of both graphs, which run one after the other. A ``DeviceCache`` owns its layers' keys and values and the
+steps recorded on them. Arrays that are returned are the caller's own.
 
 A decode step is padded to a bucket of rows and tokens; where a bucket comes again it is recorded as a CUDA
 graph, copies included, and from then on one launch does it. A recorded step has an execution context of its
@@ -25,7 +25,7 @@ from engine.errors import ArtifactError, BackendError, DeviceLost, InputError
 from engine.runtime import plans
 from engine.runtime.backend import Cache, Step, check_finite, check_inputs
 from engine.runtime.cuda import Cuda, DeviceMemory, Recording
-from engine.runtime.plans import MODULES, Target
+from engine.runtime.plans import MODULES, Target, is_cache
 from engine.runtime.spec import Bundle
 from engine.runtime.tensorrt_graph import Graph, Log, Run, item_bytes
 
@@ -66,8 +66,8 @@ class DeviceCache:
         """
         if columns > self.columns:
             raise InputError(
-                f"got {columns} columns of prompt and answer, expected at most {self.columns}: run `{self._fix}` "
-                "with more max-tokens"
+                f"got {columns} columns of prompt and answer, expected at most {self.columns}: "
+                f"run `{self._fix}` with more max-tokens"
             )
 
 
@@ -116,7 +116,7 @@ class TensorRtBackend:
             return Graph(trt, self._runtime, cuda, data, file, self._log, self._fix)
 
         self._vision, self._decoder = read(plan.vision), read(plan.decoder)
-        caches = [each for each in plan.decoder.graph.inputs if each.name.startswith(("past_k_", "past_v_"))]
+        caches = [each for each in plan.decoder.graph.inputs if is_cache(each.name)]
         if not caches or any(each.shape[1:] != caches[0].shape[1:] for each in caches):
             raise ArtifactError(f"got caches {caches}, expected some, all of one shape: run `{self._fix}`")
         self._caches = [each.name for each in caches]

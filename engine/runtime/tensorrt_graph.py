@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ArtifactError, BackendError, OutOfMemory
 from engine.runtime.cuda import Cuda, DeviceMemory, PinnedMemory
-from engine.runtime.plans import PlanFile
+from engine.runtime.plans import PlanFile, is_cache
 from engine.runtime.spec import GraphSpec, TensorSpec
 
 log = logging.getLogger(__name__)
@@ -107,11 +107,9 @@ class Graph:
         self.file = file
         self._check(fix)
         self.scratch_bytes = int(self._engine.device_memory_size_v2)
-        caches = [each.name for each in file.graph.inputs if each.name.startswith(("past_k_", "past_v_"))]
-        self.inputs = GraphSpec(
-            inputs=tuple(each for each in file.graph.inputs if each.name not in caches), outputs=()
-        )
-        outputs = [each for each in file.graph.outputs if not each.name.startswith("present_")]
+        host = tuple(each for each in file.graph.inputs if not is_cache(each.name))
+        self.inputs = GraphSpec(inputs=host, outputs=())
+        outputs = [each for each in file.graph.outputs if not is_cache(each.name)]
         self._outputs = [each.name for each in outputs]
         largest = self._largest()
         self._staged = {
@@ -218,8 +216,8 @@ class Graph:
             differences.append(f"{profiles} profiles, not {len(self.file.profiles)}")
         if differences:
             raise ArtifactError(
-                f"got plan {self.file.file} with {'; '.join(differences[:3])}, expected what the list states: "
-                f"run `{fix}`"
+                f"got plan {self.file.file} with {'; '.join(differences[:3])}, expected what the "
+                f"list states: run `{fix}`"
             )
 
     def _largest(self) -> dict[str, int]:

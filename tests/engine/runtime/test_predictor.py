@@ -34,6 +34,9 @@ Logits = Callable[[list[int]], np.ndarray]
 class ScriptedBackend:
     """Logits as a function of all tokens of a row; keeps the tokens in the cache's own columns."""
 
+    name = "scripted"
+    max_rows: int | None = None
+
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
         self.steps: list[tuple[int, int]] = []
