@@ -77,8 +77,8 @@ def build(
     try:
         files = {}
         for name, source in (("vision", VISION), ("decoder", DECODER)):
-            profiles = _profiles(bundle, name, max_batch, longest, columns)
-            graph = _specialised(bundle.manifest.graphs[name], precision, columns)
+            profiles = profiles_of(bundle, name, max_batch, longest, columns)
+            graph = compiled_graph(bundle.manifest.graphs[name], precision, columns)
             onnx_file, plan_file = scratch / f"{name}.onnx", scratch / f"{name}.plan"
             specialise(bundle.file(source), onnx_file, precision, columns)
             entry = compiler.compile(
@@ -186,7 +186,7 @@ def device_sm() -> int:
         ) from error
 
 
-def _profiles(bundle: Bundle, name: str, max_batch: int, longest: int, columns: int) -> tuple[Profile, ...]:
+def profiles_of(bundle: Bundle, name: str, max_batch: int, longest: int, columns: int) -> tuple[Profile, ...]:
     """Return the least, usual and largest shapes of a graph's inputs, once for each way it is used."""
     graph, tokens = bundle.manifest.graphs[name], bundle.manifest.chip.tokens
 
@@ -217,7 +217,7 @@ def _profiles(bundle: Bundle, name: str, max_batch: int, longest: int, columns: 
     return prefill, step
 
 
-def _specialised(graph: GraphSpec, precision: Precision, columns: int) -> GraphSpec:
+def compiled_graph(graph: GraphSpec, precision: Precision, columns: int) -> GraphSpec:
     """Return a graph's inputs and outputs as they are once it is compiled."""
 
     def fixed(tensors: Any) -> tuple[Any, ...]:

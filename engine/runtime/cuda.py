@@ -22,8 +22,8 @@ LOST = frozenset({
     "cudaErrorIllegalAddress", "cudaErrorLaunchFailure", "cudaErrorLaunchTimeout", "cudaErrorAssert",
     "cudaErrorHardwareStackError", "cudaErrorIllegalInstruction", "cudaErrorMisalignedAddress",
     "cudaErrorInvalidAddressSpace", "cudaErrorInvalidPc", "cudaErrorECCUncorrectable",
-    "cudaErrorNvlinkUncorrectable", "cudaErrorContextIsDestroyed", "cudaErrorDeviceUnavailable",
-    "cudaErrorDevicesUnavailable", "cudaErrorNoDevice", "cudaErrorExternalDevice", "cudaErrorContained",
+    "cudaErrorNvlinkUncorrectable", "cudaErrorContextIsDestroyed", "cudaErrorDevicesUnavailable",
+    "cudaErrorNoDevice", "cudaErrorExternalDevice", "cudaErrorContained",
     "cudaErrorTensorMemoryLeak", "cudaErrorUnknown",
 })  # fmt: skip
 
@@ -33,7 +33,8 @@ class Cuda:
 
     Attributes:
         sm: the device's compute capability, such as 89.
-        stream: the stream's handle as a number.
+        handle: the stream, as CUDA's bindings know it.
+        stream: the same as a number, as TensorRT takes it.
     """
 
     def __init__(self, api: Any = None) -> None:
@@ -52,12 +53,12 @@ class Cuda:
             device = self.call("cudaGetDevice")
             major = self.call("cudaDeviceGetAttribute", kinds.cudaDevAttrComputeCapabilityMajor, device)
             minor = self.call("cudaDeviceGetAttribute", kinds.cudaDevAttrComputeCapabilityMinor, device)
-            self._stream = self.call("cudaStreamCreateWithFlags", self.api.cudaStreamNonBlocking)
+            self.handle = self.call("cudaStreamCreateWithFlags", self.api.cudaStreamNonBlocking)
         except BackendError as error:
             raise BackendError(f"got no GPU that works, expected one: {error}") from error
         self.sm = int(10 * major + minor)
-        self.stream = int(self._stream)
-        weakref.finalize(self, _release, self.api.cudaStreamDestroy, self._stream)
+        self.stream = int(self.handle)
+        weakref.finalize(self, self.api.cudaStreamDestroy, self.handle)
 
     def call(self, name: str, *args: Any) -> Any:
         """Call a function of the runtime; return what it gives beside its status.
@@ -75,7 +76,7 @@ class Cuda:
 
     def wait(self) -> None:
         """Wait until the stream has done everything; errors of kernels show here."""
-        self.call("cudaStreamSynchronize", self._stream)
+        self.call("cudaStreamSynchronize", self.handle)
 
     def upload(self, target: int, source: int, count: int) -> None:
         """Copy bytes from pinned memory to the device."""
@@ -91,7 +92,7 @@ class Cuda:
 
     def clear(self, target: int, count: int) -> None:
         """Set bytes to zero."""
-        self.call("cudaMemsetAsync", target, 0, count, self._stream)
+        self.call("cudaMemsetAsync", target, 0, count, self.handle)
 
     def record(self, work: Callable[[], None]) -> Recording:
         """Record what some work puts on the stream, without doing it.
@@ -100,16 +101,16 @@ class Cuda:
             BackendError: it cannot be recorded; the stream is as before.
         """
         mode = self.api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self.call("cudaStreamBeginCapture", self._stream, mode)
+        self.call("cudaStreamBeginCapture", self.handle, mode)
         try:
             work()
         except BaseException:
             # The capture has to end before the stream can be used again.
-            status, *graph = self.api.cudaStreamEndCapture(self._stream)
+            status, *graph = self.api.cudaStreamEndCapture(self.handle)
             if status == self.api.cudaError_t.cudaSuccess:
                 self.api.cudaGraphDestroy(*graph)
             raise
-        graph = self.call("cudaStreamEndCapture", self._stream)
+        graph = self.call("cudaStreamEndCapture", self.handle)
         try:
             return Recording(self, self.call("cudaGraphInstantiate", graph, 0))
         finally:
@@ -117,11 +118,11 @@ class Cuda:
 
     def launch(self, recording: Any) -> None:
         """Do what was recorded."""
-        self.call("cudaGraphLaunch", recording, self._stream)
+        self.call("cudaGraphLaunch", recording, self.handle)
 
     def _copy(self, target: int, source: int, count: int, kind: str) -> None:
         kinds = self.api.cudaMemcpyKind
-        self.call("cudaMemcpyAsync", target, source, count, getattr(kinds, kind), self._stream)
+        self.call("cudaMemcpyAsync", target, source, count, getattr(kinds, kind), self.handle)
 
     def _error(self, name: str, status: Any) -> BackendError:
         kind = str(status.name)
@@ -147,7 +148,7 @@ class DeviceMemory:
     def __init__(self, cuda: Cuda, size: int) -> None:
         self.size = max(size, 1)
         self.address = int(cuda.call("cudaMalloc", self.size))
-        weakref.finalize(self, _release, cuda.api.cudaFree, self.address)
+        weakref.finalize(self, _release, cuda, cuda.api.cudaFree, self.address)
 
 
 class PinnedMemory:
@@ -156,7 +157,7 @@ class PinnedMemory:
     def __init__(self, cuda: Cuda, size: int) -> None:
         self.size = max(size, 1)
         self.address = int(cuda.call("cudaHostAlloc", self.size, cuda.api.cudaHostAllocDefault))
-        weakref.finalize(self, _release, cuda.api.cudaFreeHost, self.address)
+        weakref.finalize(self, _release, cuda, cuda.api.cudaFreeHost, self.address)
 
     def view(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return the first bytes as an array; it must not outlive this object."""
@@ -173,13 +174,14 @@ class Recording:
     def __init__(self, cuda: Cuda, handle: Any) -> None:
         self._cuda = cuda
         self._handle = handle
-        weakref.finalize(self, _release, cuda.api.cudaGraphExecDestroy, handle)
+        weakref.finalize(self, _release, cuda, cuda.api.cudaGraphExecDestroy, handle)
 
     def launch(self) -> None:
         """Put the work on the stream."""
         self._cuda.launch(self._handle)
 
 
-def _release(function: Callable[[Any], Any], handle: Any) -> None:
-    """Give something back; a device that is lost cannot take it, and that changes nothing."""
+def _release(cuda: Cuda, function: Callable[[Any], Any], handle: Any) -> None:
+    """Give something back once nothing on the stream uses it; statuses of a lost device change nothing."""
+    cuda.api.cudaStreamSynchronize(cuda.handle)
     function(handle)

@@ -1,9 +1,9 @@
 """A GPU's stand-ins: CUDA's runtime over the host's memory, TensorRT's over ONNX Runtime.
 
-What is put on the stream is done when somebody waits for it, not before; memory is bounded and every copy must
-stay inside what is allocated. A plan is a file that names an ONNX file in float32. Calls are checked against
-the real bindings (``tests.support.signatures``). This shows that buffers, shapes, order and errors are right;
-not that a GPU computes anything.
+What is put on the stream is done when somebody waits for it, not before; memory is bounded, and every copy
+must stay inside what is allocated. A plan is a file that names an ONNX file in float32. Calls are checked
+against the real bindings (``tests.support.signatures``). This shows that buffers, shapes, order and errors
+are right; not that a GPU computes anything.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class FakeCuda:
 
     def check(self, address: int, count: int) -> None:
         """Fail like a sanitiser where bytes are not inside one allocation."""
-        if not any(start <= address and address + count <= start + len(m) for start, m in self.memory.items()):
+        if not any(
+            start <= address and address + count <= start + len(m) for start, m in self.memory.items()
+        ):
             raise AssertionError(f"{count} bytes at {address:#x} are not allocated")
 
     def do_cudaGetDevice(self) -> int:
@@ -199,7 +201,7 @@ class FakeEngine:
         self.num_optimization_profiles = len(file.profiles)
         self.poison: str | None = None  # an output to fill with NaN
         self.location = {"mask": trt.fail.pop("location", None)}
-        self.alias = trt.fail.pop("alias", None)
+        self.alias = trt.fail.pop("alias", None) if "past_k_0" in self.inputs else None
         self.contexts = 0
 
     def get_tensor_name(self, index: int) -> str:
@@ -216,7 +218,11 @@ class FakeEngine:
         return tuple(-1 if isinstance(size, str) else size for size in self.tensors[name].shape)
 
     def get_tensor_location(self, name: str) -> Any:
-        return self.trt.real.TensorLocation.HOST if self.location.get(name) else self.trt.real.TensorLocation.DEVICE
+        return (
+            self.trt.real.TensorLocation.HOST
+            if self.location.get(name)
+            else self.trt.real.TensorLocation.DEVICE
+        )
 
     def get_aliased_input_tensor(self, name: str) -> Any:
         return self.alias or name.replace("present_", "past_")
@@ -258,7 +264,9 @@ class FakeContext:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         assert self.profile is not None
         least, _, most = self.engine.file.profiles[self.profile][name]
-        good = len(shape) == len(least) and all(a <= b <= c for a, b, c in zip(least, shape, most, strict=True))
+        good = len(shape) == len(least) and all(
+            a <= b <= c for a, b, c in zip(least, shape, most, strict=True)
+        )
         if not good or self.trt.failing("shape"):
             self.trt.logger.log(self.trt.real.ILogger.Severity.ERROR, f"{name} of {shape}: {least} to {most}")
             return False
