@@ -96,7 +96,8 @@ class Compiler:
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, log)
         if not parser.parse_from_file(str(source)):
-            said = parser.get_error(0).desc() if parser.num_errors else log.first
+            # The parser's own list ends in complaints about the driver, which follow from the first error.
+            said = log.first or (parser.get_error(0).desc() if parser.num_errors else "it gave no reason")
             raise ExportError(f"{self.target} {self.version} cannot read {source.name}: {said}")
         _decompose_attention(trt, network)
         config = builder.create_builder_config()

@@ -213,6 +213,10 @@ def _converted(tensor: Any, name: str | None, folder: str, precision: Precision)
         return numpy_helper.from_array(array, tensor.name)
     with np.errstate(over="ignore"):
         narrow = array.astype(_DTYPES[precision])
+    if not np.isfinite(array).all() and tensor.data_type == TensorProto.FLOAT:
+        raise ExportError(
+            f"got {tensor.name} with values that are not finite, expected a trained weight: export anew"
+        )
     if not np.isfinite(narrow).all():
         raise ExportError(
             f"got {tensor.name} with values to {np.abs(array).max():.3g}, which {precision} cannot hold, "
