@@ -32,7 +32,7 @@ def build(
     target: Target,
     *,
     sm: Sequence[int] = (),
-    precision: Precision = "bf16",
+    precision: Precision | None = None,
     max_batch: int = ROWS,
     max_tokens: int | None = None,
     progress: Progress | None = None,
@@ -43,7 +43,8 @@ def build(
         bundle: the opened bundle; its folder must be writable.
         target: the flavour of TensorRT.
         sm: compute capabilities; without it, DEFAULT_SM for tensorrt-rtx and the GPU at hand for tensorrt.
-        precision: of products and caches.
+        precision: of products and caches; without it, fp16 for nano, which passes the parity gate so and not
+            in bf16, and bf16 for Qwen's, whose activations outgrow fp16.
         max_batch: rows and chips of a call.
         max_tokens: columns of the caches, rounded up to 64; without it, the longest prompt and answer of the
             bundle's tasks.
@@ -54,6 +55,8 @@ def build(
         ExportError: TensorRT is not there or does not take a graph.
     """
     compiler = Compiler(target)
+    if precision is None:
+        precision = "fp16" if bundle.manifest.model.base == "nano" else "bf16"
     chosen = _architectures(compiler, sm, precision)
     longest = prompt_tokens(bundle)
     need = longest + _answer_tokens(bundle)

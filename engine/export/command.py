@@ -74,7 +74,9 @@ def build(
     sm: Annotated[
         str, typer.Option(help="Compute capabilities of tensorrt-rtx, such as 80,89,120; else all that fit.")
     ] = "",
-    precision: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp16 or fp32; else fp16 for nano, bf16 for Qwen's.")
+    ] = None,
     max_batch: Annotated[int, typer.Option(help="Rows and chips of a call.")] = 32,
     max_tokens: Annotated[
         int | None, typer.Option(help="Longest prompt and answer together; else what the tasks need.")

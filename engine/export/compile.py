@@ -103,6 +103,8 @@ class Compiler:
         config = builder.create_builder_config()
         if not tf32:
             config.clear_flag(trt.BuilderFlag.TF32)
+        if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):  # the RTX flavour's condition for recording
+            config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         self._set_profiles(builder, network, config, profiles, log)
         self._set_architectures(config, sm, log)
         cache = self._set_timing_cache(config, timing_cache)

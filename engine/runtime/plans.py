@@ -163,7 +163,7 @@ def command(
 
 
 def choose(bundle: Bundle, versions: Mapping[Target, str], sm: int) -> Plan:
-    """Return the plan to run: of those that fit, bf16 before fp16 before fp32, then the latest.
+    """Return the plan to run: of those that fit, the one that was built last.
 
     Args:
         bundle: the opened bundle.
@@ -174,11 +174,9 @@ def choose(bundle: Bundle, versions: Mapping[Target, str], sm: int) -> Plan:
         ArtifactError: none fits release and GPU.
     """
     listed = read(bundle).plans
-    fitting = [plan for plan in listed if versions.get(plan.target) == plan.version and sm in plan.sm]
-    for precision in ("bf16", "fp16", "fp32"):
-        for plan in reversed(fitting):
-            if plan.precision == precision:
-                return plan
+    for plan in reversed(listed):
+        if versions.get(plan.target) == plan.version and sm in plan.sm:
+            return plan
     near = next((plan for plan in reversed(listed) if plan.target in versions), None)
     target = near.target if near else next(iter(versions), None)
     if near is None or sm in near.sm:

@@ -53,19 +53,19 @@ def test_a_list_reads_as_it_was_written_and_none_is_empty(bundle: Bundle) -> Non
     assert Bundle.open(bundle.path).bundle_id == bundle.bundle_id
 
 
-def test_bf16_comes_before_fp16_and_the_latest_before_earlier_ones(bundle: Bundle) -> None:
+def test_of_those_that_fit_the_latest_runs(bundle: Bundle) -> None:
     listed(
         bundle,
         plan(precision="fp32"),
         plan(max_batch=1),
-        plan(max_batch=2),
-        plan(precision="fp16"),
+        plan(precision="fp16", max_batch=2),
         plan(sm=(120,), max_batch=3),
         plan(version="1.6", max_batch=4),
     )
     assert plans.choose(bundle, RTX, 89).max_batch == 2
     assert plans.choose(bundle, RTX, 120).max_batch == 3
     assert plans.choose(bundle, {"tensorrt-rtx": "1.6"}, 80).max_batch == 4
+    assert plans.choose(bundle, {**RTX, "tensorrt": "10.15"}, 80).max_batch == 2
 
 
 @pytest.mark.parametrize(
