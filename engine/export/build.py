@@ -83,7 +83,7 @@ def build(
             profiles = profiles_of(bundle, name, max_batch, longest, columns)
             graph = compiled_graph(bundle.manifest.graphs[name], precision, columns)
             onnx_file, plan_file = scratch / f"{name}.onnx", scratch / f"{name}.plan"
-            specialise(bundle.file(source), onnx_file, precision, columns)
+            specialise(bundle.file(source), onnx_file, precision, columns, wide_logits=min(chosen) >= 80)
             entry = compiler.compile(
                 onnx_file,
                 plan_file,
@@ -165,9 +165,10 @@ def _architectures(compiler: Compiler, sm: Sequence[int], precision: Precision) 
             f"got sm {sorted(strangers)}, expected some of {list(known)}, which {compiler.target} "
             f"{compiler.version} compiles for: build for other GPUs on such a GPU with --target tensorrt"
         )
-    if precision == "bf16" and min(chosen) < 80:
+    if precision != "fp16" and min(chosen) < 80:
         raise InputError(
-            f"got bf16 for sm {min(chosen)}, expected 80 or newer: build for it apart with --precision fp16"
+            f"got {precision} for sm {min(chosen)}, expected fp16: it multiplies in nothing else, build for "
+            "it apart with --precision fp16"
         )
     return chosen
 

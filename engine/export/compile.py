@@ -153,8 +153,11 @@ class Compiler:
         """A flavour that compiles for GPUs that are not there measures nothing, so it has no use for one."""
         if path is None or self.architectures:
             return None
-        cache = config.create_timing_cache(path.read_bytes() if path.exists() else b"")
-        return cache if config.set_timing_cache(cache, False) else None
+        for held in (path.read_bytes() if path.exists() else b"", b""):  # of another GPU, or damaged: anew
+            cache = config.create_timing_cache(held)
+            if cache is not None and config.set_timing_cache(cache, False):
+                return cache
+        return None
 
 
 def check_header(path: Path, version: str, sm: Sequence[int]) -> None:

@@ -35,7 +35,9 @@ _ANY = frozenset({"Shape", "Size"})  # read no values
 _INLINE_BYTES = 1024  # larger tensors go to a file of their own
 
 
-def specialise(source: Path, target: Path, precision: Precision, columns: int) -> None:
+def specialise(
+    source: Path, target: Path, precision: Precision, columns: int, wide_logits: bool = True
+) -> None:
     """Write a graph in another precision and with caches of a fixed length.
 
     Weights are read and written one at a time, into ``target`` with ``.data`` added to its name, so that
@@ -46,6 +48,7 @@ def specialise(source: Path, target: Path, precision: Precision, columns: int) -
         target: the file to write.
         precision: of products and caches.
         columns: S of the caches; without caches it does not matter.
+        wide_logits: whether the product that makes the logits is computed in float32, too.
 
     Raises:
         InputError: the precision is unknown.
@@ -61,7 +64,9 @@ def specialise(source: Path, target: Path, precision: Precision, columns: int) -
     if precision == "fp32":
         weights = [(each, None) for each in model.graph.initializer]
     else:
-        weights = _Retyped(onnx.shape_inference.infer_shapes(model), model.graph, precision).weights
+        weights = _Retyped(
+            onnx.shape_inference.infer_shapes(model), model.graph, precision, wide_logits
+        ).weights
     del model.graph.value_info[:]
     with Path(f"{target}.data").open("wb") as data:
         stored = [_store(_converted(each, name, folder, precision), data) for each, name in weights]
@@ -84,7 +89,7 @@ class _Retyped:
         weights: what to store: each with its new name where it changes to 16 bit, None where it stays.
     """
 
-    def __init__(self, typed: Any, graph: Any, precision: Precision) -> None:
+    def __init__(self, typed: Any, graph: Any, precision: Precision, wide_logits: bool) -> None:
         self._suffix = f".{precision}"
         self._narrow = helper.np_dtype_to_tensor_dtype(np.dtype(_DTYPES[precision]))
         self._given = {each.name: each for each in graph.initializer}
@@ -93,7 +98,7 @@ class _Retyped:
             for value in (*typed.graph.value_info, *typed.graph.input, *typed.graph.output)
             if value.type.tensor_type.elem_type == TensorProto.FLOAT
         } | {name for name, each in self._given.items() if each.data_type == TensorProto.FLOAT}
-        wide = _wide_nodes(graph, self._floats, set(self._given))
+        wide = _wide_nodes(graph, self._floats, set(self._given), wide_logits)
         self._wide_values = {value.name for value in graph.input if not is_cache(value.name)}
         self._used: dict[str, None] = {}
         self._nodes: list[Any] = []
@@ -149,7 +154,7 @@ class _Retyped:
                 self._cast(value.name + self._suffix, value.name, wide=True)
 
 
-def _wide_nodes(graph: Any, floats: set[str], weights: set[str]) -> set[int]:
+def _wide_nodes(graph: Any, floats: set[str], weights: set[str], wide_logits: bool) -> set[int]:
     """Return the indices of the nodes to compute in float32."""
     nodes = list(graph.node)
     readers = Counter(name for node in nodes for name in set(node.input))
@@ -166,7 +171,8 @@ def _wide_nodes(graph: Any, floats: set[str], weights: set[str]) -> set[int]:
                 f"{sorted(_NARROW | _WIDE | _FOLLOW)}: state its precision in engine/export/precision.py"
             )
     wide = {i for i in touched if nodes[i].op_type in _WIDE}
-    wide |= _logits_nodes(nodes, producer, readers, floats - weights)
+    if wide_logits:
+        wide |= _logits_nodes(nodes, producer, readers, floats - weights)
     while True:
         more = set()
         for i in touched:

@@ -151,7 +151,8 @@ def test_progress_is_tensorrts_and_an_interrupt_ends_the_build(bundle: Bundle) -
             InputError,
             r"compiles for: build for other GPUs on such a GPU with --target tensorrt",
         ),
-        ({"sm": (75, 89)}, InputError, "fp16"),
+        ({"sm": (75, 89), "precision": "bf16"}, InputError, "expected fp16"),
+        ({"sm": (75,), "precision": "fp32"}, InputError, "expected fp16"),
         ({"precision": "int8"}, InputError, "expected one of"),
         ({"max_batch": 0}, InputError, "1 or more"),
         ({"max_tokens": 64}, InputError, r"at least, for the longest prompt"),
@@ -161,6 +162,12 @@ def test_what_cannot_be_built_is_refused(bundle: Bundle, given, error, message: 
     with pytest.raises(error, match=message):
         build(bundle, **{"target": "tensorrt-rtx", **QUICK, **given})
     assert not list(bundle.path.glob("plans/*"))
+
+
+def test_the_oldest_gpus_get_a_plan_without_products_in_float32(bundle: Bundle) -> None:
+    plan = build(bundle, "tensorrt-rtx", sm=(75,), max_batch=2)
+    assert plan.precision == "fp16"
+    check_header(bundle.path / plan.decoder.file, VERSION, (75,))
 
 
 def test_a_flavour_that_is_not_there_says_so(bundle: Bundle) -> None:

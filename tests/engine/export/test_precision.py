@@ -75,6 +75,15 @@ def test_products_are_narrow_and_statistics_wide(graphs, name: str, precision: s
     assert len(sums) >= 6
 
 
+def test_the_logits_product_is_narrow_where_the_gpu_knows_no_other(bundle: Bundle, tmp_path: Path) -> None:
+    specialise(bundle.file(DECODER), tmp_path / DECODER, "fp16", COLUMNS, wide_logits=False)
+    nodes, kinds = types(tmp_path / DECODER)
+    assert {kinds[node.output[0]] for node in nodes if node.op_type == "MatMul"} == {KINDS["fp16"]}
+    assert kinds["logits"] == TensorProto.FLOAT
+    feed = decoder_feed(np.dtype(np.float16))
+    assert session(tmp_path / DECODER).run(["logits"], feed)[0].dtype == np.float32
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 def test_only_caches_change_towards_the_outside(graphs, bundle: Bundle, precision: str) -> None:
     for name, graph in ((VISION, "vision"), (DECODER, "decoder")):
