@@ -62,7 +62,7 @@ def bound(name: str, arguments: str, result: Any = None) -> Any:
 
 
 _sum_cells = bound("sum_cells", "Hnnnnnfnnf")
-_exceeding = bound("exceeding", "HnnnqnfBqqqnnifBq", ctypes.c_int64)
+_exceeding = bound("exceeding", "HnnnqnfBnnqqqnnifBq", ctypes.c_int64)
 _link = bound("link_pixels", "qqqnnq", ctypes.c_int64)
 _sum_clusters = bound("sum_clusters", "qnqqddq")
 
@@ -122,25 +122,28 @@ def exceeding(
     Args:
         lines: circle of lines, [K, samples]; those within ``shade_px`` + 1 of the cells are read.
         total_lines: lines of the scene.
-        cells: row and column of each cell, [n, 2].
+        cells: row and column of each cell, by row, [n, 2], n at least 1.
         limits: of each cell, [n].
-        ashore: 1 for cells where land has to be looked for, [n].
+        ashore: 1 for cells where land has to be looked for, [rows, cols] of the scene.
         land: where it is.
         reach_px: pixels that have land this close, in line and in sample, are left out.
-        shade_px: pixels with a brighter one of those this close are shaded.
+        shade_px: pixels that one of those outshines from this close are shaded; of each cell only the
+            brightest of them counts.
 
     Returns:
         Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for the shaded, [m]; number of
-        pixels left out.
+        pixels beside land that were not looked at.
     """
     found = np.empty((CELL_PX**2 * len(cells), 3), np.int32)
     sums = np.empty(CELL_PX**2 * len(cells), np.float32)
     shaded = np.empty(CELL_PX**2 * len(cells), np.uint8)
     left_out = np.zeros(1, np.int64)
     count = _exceeding(
-        lines, *lines.shape, total_lines, cells, len(cells), limits, ashore,
+        lines, *lines.shape, total_lines, cells, len(cells), limits, ashore, *ashore.shape,
         land.first, land.start, land.stop, reach_px, shade_px, found, sums, shaded, left_out,
     )  # fmt: skip
+    if count < 0:
+        raise MemoryError(f"got no memory to look at {len(cells)} cells")
     return found[:count].copy(), sums[:count].copy(), shaded[:count] > 0, int(left_out[0])
 
 

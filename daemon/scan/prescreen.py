@@ -10,9 +10,10 @@ The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,7 @@ class ScanResult:
     counts: dict[str, int]
     saturated: bool  # more exceeded than was kept
     notes: tuple[str, ...]
+    spent_s: Mapping[str, float] = field(default_factory=dict, compare=False)  # by stage, over all threads
 
 
 def scan(
@@ -125,7 +127,7 @@ def scan(
     pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
     candidates, counts = _candidates(scene, land, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
-    counts["exceeding_pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
+    counts["pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
     saturated = counts["candidates_over_limit"] > 0
     notes = []
@@ -140,7 +142,10 @@ def scan(
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
-    return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
+    spent_s: Counter[str] = Counter()
+    for part in scans.values():
+        spent_s.update(part.spent_s)
+    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), dict(spent_s))
 
 
 def _rate(scene: Scene, settings: ScanSettings) -> float:
@@ -228,6 +233,7 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
         cells_over=sum(part.cells_over for part in parts),
         cells_unjudged=sum(part.cells_unjudged for part in parts),
         pixels_by_land=sum(part.pixels_by_land for part in parts),
+        spent_s=dict(sum((Counter(part.spent_s) for part in parts), Counter())),
     )
 
 

@@ -161,7 +161,7 @@ def test_what_lies_on_land_is_counted_and_dropped():
     result = scan(scene, FakeLand(land))
     assert nearest_m(result, on_land) > 500
     assert nearest_m(result, at_sea) < 25
-    assert result.counts["exceeding_pixels_by_land"] >= 1
+    assert result.counts["pixels_by_land"] >= 1
     assert result.coverage.land_fraction == pytest.approx(220 / 600, abs=0.02)
 
 
