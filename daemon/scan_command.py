@@ -68,6 +68,8 @@ def scan_product(
 
 def _fetch(product: str) -> None:
     """Ask the operating system for a folder's measurement files, all at the same pace."""
+    if not hasattr(os, "posix_fadvise"):
+        return
     try:
         files = [os.open(file, os.O_RDONLY) for file in Path(product).glob("measurement/*.tif*")]
     except OSError:
