@@ -53,6 +53,7 @@ class BandSettings:
     shade_px: int  # pixels with a brighter one of those this close are marked
     most_cells: int  # exceeding cells that are kept, the strongest
     factors: Factors
+    keep_peaks: bool
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class BandScan:
     sampled: Float32  # mean sigma0, spread, limit in sigma0, noise-equivalent sigma0; [4, rows, cols]
     cells_over: int = 0  # exceeding cells in all
     cells_unjudged: int = 0  # cells of water with too little water around them to say what exceeds
+    peaks: Float32 | None = None  # highest 3 x 3 mean of intensity of each cell, land too, [rows, cols]
     spent_s: dict[str, float] = field(default_factory=dict)  # by stage
     pixels_by_land: int = 0  # pixels on land or beside it, of cells that exceed
 
@@ -129,6 +131,8 @@ class BandScanner:
             np.full((4, *sampled), np.nan, np.float32),
         )  # fmt: skip
         self._held = 0
+        if settings.keep_peaks:
+            self._result.peaks = np.zeros((wanted, self._cols), np.float32)
 
     def run(self, report: Callable[[int], None]) -> BandScan:
         """Read and judge all rows.
@@ -249,7 +253,10 @@ class BandScanner:
         sound, land = self._sound[at], self._land.cells[first:stop]
         searched = (sound > 0) & (land != LAND)
         self._judge_narrow(first, stop, sea, searched)
-        self._result.sound[first - self._first : stop - self._first] = sound
+        mine = slice(first - self._first, stop - self._first)
+        self._result.sound[mine] = sound
+        if self._result.peaks is not None:
+            self._result.peaks[mine] = self._sums[2, at] * self._gain[at] / np.float32(9)
         spoke = self._fields[0, at]
         self._result.negative += int((self._sums[4, at] * spoke).sum())
         self._result.counted += int(spoke.sum()) * CELL_PX**2

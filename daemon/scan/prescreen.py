@@ -25,7 +25,7 @@ from daemon.scan import band, thresholds
 from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, LandRuns, Uint8
+from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
 from daemon.scene.land import SEA
 from engine.errors import InputError
@@ -94,6 +94,8 @@ class ScanResult:
     saturated: bool  # more exceeded than was kept
     notes: tuple[str, ...]
     spent_s: Mapping[str, float] = field(default_factory=dict, compare=False)  # by stage, over all threads
+    # Highest 3 x 3 mean of intensity of each cell of 8 x 8 px, land too, [rows, cols] in each polarisation.
+    peaks: Mapping[str, Float32] = field(default_factory=dict, compare=False)
 
 
 def scan(
@@ -102,6 +104,7 @@ def scan(
     settings: ScanSettings | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
+    keep_peaks: bool = False,
 ) -> ScanResult:
     """Search a scene for whatever stands out of the sea.
 
@@ -111,6 +114,7 @@ def scan(
         settings: how to search; the defaults when None.
         progress: called with the fraction done.
         threads: how many to use; one for each core when None. Changes nothing but time and memory.
+        keep_peaks: return the brightness of all cells too.
 
     Returns:
         Candidates with positions, the area that was looked at, counts.
@@ -120,7 +124,7 @@ def scan(
     """
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
-    sizes = _sizes(scene, settings)
+    sizes = _sizes(scene, settings, keep_peaks)
     ground = _land_map(scene, land, settings, sizes)
     scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
     sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
@@ -145,7 +149,8 @@ def scan(
     spent_s: Counter[str] = Counter()
     for part in scans.values():
         spent_s.update(part.spent_s)
-    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), dict(spent_s))
+    peaks = {name: part.peaks for name, part in scans.items() if part.peaks is not None}
+    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), dict(spent_s), peaks)
 
 
 def _rate(scene: Scene, settings: ScanSettings) -> float:
@@ -153,7 +158,7 @@ def _rate(scene: Scene, settings: ScanSettings) -> float:
     return settings.false_alarm_rate / len(scene.polarisations)
 
 
-def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
+def _sizes(scene: Scene, settings: ScanSettings, keep_peaks: bool) -> BandSettings:
     cell_m = CELL_PX * float(np.mean(scene.spacing_m))
     guard = max(int(round(settings.guard_m / cell_m)), 1)
     reach_px = max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1)
@@ -169,6 +174,7 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
         shade_px=2 * reach_px,
         most_cells=_MAX_CELLS,
         factors=thresholds.scan_factors(_rate(scene, settings), settings.clutter_model, looks),
+        keep_peaks=keep_peaks,
     )
 
 
@@ -230,11 +236,17 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
         negative=sum(part.negative for part in parts),
         counted=sum(part.counted for part in parts),
         sampled=np.concatenate([part.sampled for part in parts], 1),
+        peaks=_rows([part.peaks for part in parts]),
         cells_over=sum(part.cells_over for part in parts),
         cells_unjudged=sum(part.cells_unjudged for part in parts),
         pixels_by_land=sum(part.pixels_by_land for part in parts),
         spent_s=dict(sum((Counter(part.spent_s) for part in parts), Counter())),
     )
+
+
+def _rows(parts: Sequence[Float32 | None]) -> Float32 | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) > 1 else known[0] if known else None
 
 
 def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
