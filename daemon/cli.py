@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from engine.errors import FusarError
+
+# The scan and the engine bring threads of their own; those of numpy's BLAS would only spin beside them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from . import config

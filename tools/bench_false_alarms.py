@@ -83,7 +83,8 @@ def background_of(sums: NDArray[np.float64], noise: float) -> Background:
     cells.trim_cells(*rows, rings, TRIM_SIGMAS, padded, gain, nesz, fields, kept)
     rings = cells.ring_sums(kept, first, stop, rows, guard, radius)
     sea = np.empty((3, stop - first, grid[1]), np.float32)
-    cells.limit_cells(first, stop, rings, 1, scan_factors(1e-6, "k"), gain, nesz, sea)
+    wanted = np.ones(sea.shape[1:], np.uint8)
+    cells.limit_cells(first, stop, rings, 1, scan_factors(1e-6, "k"), gain, nesz, wanted, sea)
     return Background(sea[0, :, pad:-pad], noise, sea[1, :, pad:-pad])
 
 

@@ -232,8 +232,9 @@ def process(command: list[str]) -> tuple[float, float]:
     """Run a command; return wall time in s and peak memory in GiB."""
     began = time.perf_counter()
     path = os.pathsep.join([str(ROOT), str(ROOT / "tools")])
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}  # as installed
     child = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command, env={**inherited, "PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     trouble = child.stderr.read() if child.stderr else b""
     _, status, usage = os.wait4(child.pid, 0)

@@ -124,6 +124,7 @@ class BandScanner:
         self._gain, self._noise, self._nesz = (np.zeros(grid, np.float32) for _ in range(3))
         self._fields, self._kept = np.zeros((3, *grid), np.int64), np.zeros((4, *grid), np.int64)
         self._sound = np.zeros(grid, np.uint8)
+        self._rings = np.empty(4 * circle * self._cols, np.int64)
         wanted = self._stop - self._first
         sampled = (-(-self._stop // SAMPLED) - -(-self._first // SAMPLED), -(-self._cols // SAMPLED))
         self._result = BandScan(
@@ -232,7 +233,7 @@ class BandScanner:
         if stop <= first:
             return first
         settings, rows = self._settings, (self._begin, self._end)
-        rings = cells.ring_sums(self._fields, first, stop, rows, settings.guard, settings.radius)
+        rings = cells.ring_sums(self._fields, first, stop, rows, settings.guard, settings.radius, self._rings)
         cells.trim_cells(
             first, stop, rings, settings.trim_sigmas,
             self._sums, self._gain, self._nesz, self._fields, self._kept,
@@ -244,14 +245,15 @@ class BandScanner:
         if stop <= first:
             return first
         settings, rows = self._settings, (self._begin, self._end)
-        rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius)
-        sea = np.empty((3, stop - first, self._cols), np.float32)
-        cells.limit_cells(
-            first, stop, rings, settings.least, settings.factors, self._gain, self._nesz, sea
-        )  # fmt: skip
+        rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius, self._rings)
         at = self._at(first, stop)
         sound, land = self._sound[at], self._land.cells[first:stop]
         searched = (sound > 0) & (land != LAND)
+        sea = np.empty((3, stop - first, self._cols), np.float32)
+        cells.limit_cells(
+            first, stop, rings, settings.least, settings.factors,
+            self._gain, self._nesz, searched.view(np.uint8), sea,
+        )  # fmt: skip
         self._judge_narrow(first, stop, sea, searched)
         mine = slice(first - self._first, stop - self._first)
         self._result.sound[mine] = sound

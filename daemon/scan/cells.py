@@ -23,11 +23,19 @@ UNKNOWN = -1.0  # spread where the ring holds too little sea
 _ring_sums = bound("ring_sums", "qnnnnnnnnnq", ctypes.c_int)
 _weigh_cells = bound("weigh_cells", "nnnnffBxq")
 _trim_cells = bound("trim_cells", "nnnnqxfffqxxq")
-_limit_cells = bound("limit_cells", "nnnnqnxdnnxxffyf")
+_limit_cells = bound("limit_cells", "nnnnqnxdnnxxffByf")
 _narrow_waters = bound("narrow_waters", "qnnnnnnnnxfffByf", ctypes.c_int)
 
 
-def ring_sums(values: Int64, first: int, stop: int, rows: tuple[int, int], guard: int, radius: int) -> Int64:
+def ring_sums(
+    values: Int64,
+    first: int,
+    stop: int,
+    rows: tuple[int, int],
+    guard: int,
+    radius: int,
+    buffer: Int64 | None = None,
+) -> Int64:
     """Sum the square ring around each cell.
 
     Plainly: the sum over the cells at most ``radius`` away in row and column, less that over those at most
@@ -40,11 +48,13 @@ def ring_sums(values: Int64, first: int, stop: int, rows: tuple[int, int], guard
         rows: first row that exists, and the row after the last.
         guard: half side of the guard in cells.
         radius: half side of the ring's outer edge.
+        buffer: where the result may lie, large enough; fresh memory is slow.
 
     Returns:
         Sums, [F, stop - first, cols].
     """
-    out = np.empty((values.shape[0], stop - first, values.shape[2]), np.int64)
+    shape = (values.shape[0], stop - first, values.shape[2])
+    out = np.empty(shape, np.int64) if buffer is None else buffer[: np.prod(shape)].reshape(shape)
     if _ring_sums(values, *values.shape, first, stop, *rows, guard, radius, out):
         raise MemoryError("got no memory to sum up rings")
     return out
@@ -107,6 +117,7 @@ def limit_cells(
     factors: Factors,
     gain: Float32,
     nesz: Float32,
+    wanted: Uint8,
     sea: Float32,
 ) -> None:
     """Turn ring sums into the sea around each cell and what a pixel there must exceed.
@@ -124,11 +135,12 @@ def limit_cells(
         factors: thresholds over the mean intensity.
         gain: sigma0 of a DN^2 of one, [R, cols].
         nesz: noise-equivalent sigma0, [R, cols].
+        wanted: 1 for cells that are searched; the others are left UNKNOWN, [stop - first, cols].
         sea: receives mean sigma0, spread and limit, [3, stop - first, cols].
     """
     _limit_cells(
         first, stop, *gain.shape, rings, least, INTENSITY_UNIT, factors.values, *factors.values.shape,
-        factors.share_step, factors.spread_step, gain, nesz, UNKNOWN, sea,
+        factors.share_step, factors.spread_step, gain, nesz, wanted, UNKNOWN, sea,
     )  # fmt: skip
 
 

@@ -67,8 +67,9 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> Clusters:
         key: NDArray[np.int64] = label[cut] * _CELLS**2 + cell
         part = np.unique(key, return_inverse=True)[1]
         label[cut] = count + part
-        label = np.unique(label, return_inverse=True)[1].astype(np.int64)
-        count = int(label.max()) + 1
+        present = np.bincount(label) > 0
+        label = (np.cumsum(present) - 1)[label]
+        count = int(present.sum())
         sums, brightest = sum_clusters(label, count, line, sample, contrast)
     over = np.zeros((count, pixels.over.shape[1]), bool)
     for k in range(over.shape[1]):

@@ -92,12 +92,12 @@ FAST static void across_max(const float *restrict t, int64_t cells, float *restr
 }
 
 /* DN^2 < noise is DN < bound. */
-FAST static void bounds(const float *restrict noise, int64_t cells, float *restrict root, uint16_t *restrict bound) {
+FAST static void bounds(const float *restrict noise, int64_t cells, uint64_t *restrict bound) {
     for (int64_t c = 0; c < cells; c++) {
-        float b = ceilf(sqrtf(noise[c]));
-        root[c] = b < 65535.0f ? b : 65535.0f;
+        float b = sqrtf(noise[c] < 4.29e9f ? noise[c] : 4.29e9f);
+        uint64_t whole = (uint64_t)(int32_t)b;
+        bound[2 * c] = bound[2 * c + 1] = 0x0001000100010001u * (whole + (b > (float)whole));
     }
-    for (int64_t i = 0; i < CELL * cells; i++) bound[i] = (uint16_t)(int32_t)root[i / CELL];
 }
 
 FAST static void across_counts(uint16_t *restrict t, int64_t cells, float *restrict out) {
@@ -111,7 +111,11 @@ FAST static void across_counts(uint16_t *restrict t, int64_t cells, float *restr
 void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int64_t first_row, int64_t stop_row,
                int64_t total_lines, const float *noise, int64_t circle, int64_t cols, float *sums) {
     float t[8 * ROW], column[3 * ROW], half[ROW], quarter[ROW];
-    uint16_t ones[ROW], bound[ROW], counts[ROW];
+    uint16_t ones[ROW], counts[ROW];
+    union {
+        uint64_t wide[ROW / 4];
+        uint16_t each[ROW];
+    } bound;
     for (int64_t i = 0; i < ROW; i++) ones[i] = 1;
     for (int64_t row = first_row; row < stop_row; row++) {
         const uint16_t *at[10];
@@ -135,9 +139,9 @@ void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int
             across(column + ROW, cells, half, quarter, out + plane);
             across_max(column + 2 * ROW, cells, half, quarter, out + 2 * plane);
             for (int k = 0; k < 10; k++) r[k] = at[k] + start;
-            bounds(noise + here * cols + col, cells, half, bound);
+            bounds(noise + here * cols + col, cells, bound.wide);
             for (int which = 0; which < 2; which++) {
-                count_below(r, which ? bound : ones, stop - start, counts);
+                count_below(r, which ? bound.each : ones, stop - start, counts);
                 for (int64_t i = stop - start; i < cells * CELL; i++) counts[i] = counts[stop - start - 1];
                 across_counts(counts, cells, out + (3 + which) * plane);
             }
@@ -222,26 +226,29 @@ FAST void trim_cells(int64_t first, int64_t stop, int64_t circle, int64_t cols, 
                 double variance = maxd((double)rings[2 * ring + o] / count - mean * mean, 0.0);
                 keep = (double)fields[plane + i] <= mean + sigmas * sqrt(variance);
             }
-            double scale = gain[i] / 9.0;
-            double mean = mind(sums[i] * scale / (CELL * CELL), brightest);
-            double mean2 = mind(sums[plane + i] * scale * scale / (CELL * CELL), brightest * brightest);
             kept[i] = keep;
-            kept[plane + i] = keep ? (int64_t)(mean * unit) : 0;
-            kept[2 * plane + i] = keep ? (int64_t)(mean2 * unit) : 0;
-            kept[3 * plane + i] = keep ? (int64_t)(mind(nesz[i], brightest) * unit) : 0;
+            kept[plane + i] = kept[2 * plane + i] = kept[3 * plane + i] = 0;
+            if (!keep) continue;
+            double scale = gain[i] * (1 / 9.0);
+            double mean = sums[i] * scale * (1.0 / (CELL * CELL));
+            double mean2 = sums[plane + i] * scale * scale * (1.0 / (CELL * CELL));
+            kept[plane + i] = (int64_t)(mind(mean, brightest) * unit);
+            kept[2 * plane + i] = (int64_t)(mind(mean2, brightest * brightest) * unit);
+            kept[3 * plane + i] = (int64_t)(mind(nesz[i], brightest) * unit);
         }
     }
 }
 
 FAST void limit_cells(int64_t first, int64_t stop, int64_t circle, int64_t cols, const int64_t *rings, int64_t least,
                  double unit, const double *table, int64_t shares, int64_t spreads, double share_step,
-                 double spread_step, const float *gain, const float *nesz, float unknown, float *sea) {
+                 double spread_step, const float *gain, const float *nesz, const uint8_t *wanted, float unknown,
+                 float *sea) {
     int64_t ring = (stop - first) * cols;
     for (int64_t absolute = first; absolute < stop; absolute++) {
         int64_t g = absolute % circle * cols, o = (absolute - first) * cols;
         for (int64_t n = g + cols; g < n; g++, o++) {
             int64_t count = rings[o];
-            if (count < least) {
+            if (count < least || !wanted[o]) {
                 sea[o] = 0;
                 sea[ring + o] = unknown;
                 sea[2 * ring + o] = INFINITY;

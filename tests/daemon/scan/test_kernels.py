@@ -100,7 +100,7 @@ def test_the_sea_around_cells_and_its_limits():
     rings = cells.ring_sums(kept, 0, 30, rows, guard, radius)
     factors = scan_factors(1e-6, "lognormal")
     found = np.empty((3, *shape), np.float32)
-    cells.limit_cells(0, 30, rings, 10, factors, gains, noises, found)
+    cells.limit_cells(0, 30, rings, 10, factors, gains, noises, np.ones(shape, np.uint8), found)
 
     level = np.log(sums[2].astype(float) * gain / 9)
     keep = np.zeros(shape, bool)
@@ -132,7 +132,8 @@ def test_too_little_sea_gives_no_limit():
     rings[:, 0, 2] = 50
     ones = np.ones((1, 3), np.float32)
     found = np.empty((3, 1, 3), np.float32)
-    cells.limit_cells(0, 1, rings, 40, scan_factors(1e-6, "k"), ones, ones, found)
+    wanted = np.ones((1, 3), np.uint8)
+    cells.limit_cells(0, 1, rings, 40, scan_factors(1e-6, "k"), ones, ones, wanted, found)
     assert np.isinf(found[2, 0, :2]).all() and (found[1, 0, :2] == cells.UNKNOWN).all()
     assert np.isfinite(found[2, 0, 2])
 
