@@ -19,6 +19,10 @@ from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
 from daemon.errors import SceneUnsupported
+from daemon.flags.all import Surroundings
+from daemon.flags.bright import bright_map
+from daemon.flags.ghosts import ghost_places
+from daemon.flags.layers import Layers
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -84,6 +88,7 @@ def process(
     coastline: Coastline,
     settings: DetectSettings | None = None,
     progress: Progress | None = None,
+    layers: Layers | None = None,
 ) -> SceneResult:
     """Open a product and find what is there.
 
@@ -94,6 +99,7 @@ def process(
         coastline: land.
         settings: the defaults when None.
         progress: called with a stage's name and the fraction of it that is done.
+        layers: infrastructure and sea ice; None for none.
 
     Returns:
         Everything that was found, and what was looked at.
@@ -109,7 +115,7 @@ def process(
     with open_scene(uri) as scene:
         land = SceneLand(coastline, scene.geometry)
         opened_s = time.perf_counter() - started
-        return process_scene(scene, land, predictor, prior, settings, progress, opened_s)
+        return process_scene(scene, land, predictor, prior, settings, progress, opened_s, layers)
 
 
 def process_scene(
@@ -120,13 +126,15 @@ def process_scene(
     settings: DetectSettings | None = None,
     progress: Progress | None = None,
     opened_s: float = 0.0,
+    layers: Layers | None = None,
 ) -> SceneResult:
     """Find what is in an opened scene; as `process`."""
-    settings = settings or DetectSettings()
+    settings, layers = settings or DetectSettings(), layers or Layers()
     report = progress or (lambda stage, done: None)
     report("open", 1.0)
     clock = _Clock(open=opened_s)
-    info, versions = scene_info(scene), versions_of(land.version, predictor, prior, settings)
+    info = scene_info(scene)
+    versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start))
     notes = [*scene.notes, *_check_engine(info, predictor)]
 
     with clock("scan"):
@@ -144,8 +152,11 @@ def process_scene(
         found = objects(asked.answers, scene.spacing_m)
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
+        around = Surroundings(scene, bright_map(scene), layers, layers.ice_view(scene))
         detections, none = detections_of(
-            Context(scene, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates),
+            Context(
+                around, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates
+            ),
             asked,
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
@@ -176,11 +187,17 @@ def process_scene(
         },
         timings_s=clock.times(),
         notes=tuple(notes),
+        layers=layers.status(scene, around.ice),
+        ghost_places=ghost_places(scene, around.bright),
     )
 
 
 def versions_of(
-    land: str, predictor: Predictor, prior: PriorIndex | None, settings: DetectSettings | None = None
+    land: str,
+    predictor: Predictor,
+    prior: PriorIndex | None,
+    settings: DetectSettings | None = None,
+    layers: str | None = None,
 ) -> Versions:
     """What a result depends on beside its product; known before any scene is opened.
 
@@ -189,6 +206,7 @@ def versions_of(
         predictor: the engine.
         prior: index of AlphaEarth files.
         settings: the defaults when None.
+        layers: version of the dated layers that hold for the acquisition.
     """
     try:
         code = metadata.version("fusar")
@@ -201,6 +219,7 @@ def versions_of(
         engine=predictor.bundle.bundle_id,
         backend=type(predictor.backend).__name__.removesuffix("Backend").lower(),
         settings=(settings or DetectSettings()).digest,
+        layers=layers,
     )
 
 

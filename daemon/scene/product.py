@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
@@ -17,6 +17,7 @@ from daemon.scene.files import DEFAULT_SCHEMES, MANIFEST, PRODUCT_INFO, Files, f
 from daemon.scene.geometry import RangeDopplerGeometry, SceneGeometry
 from daemon.scene.names import ProductName
 from daemon.scene.raster import Raster, Window
+from daemon.scene.rfi import Rfi, parse_rfi
 from daemon.scene.safe import Annotation, Manifest, parse_annotation, parse_manifest
 
 __all__ = ["Band", "Radiometry", "Scene", "Window", "open_scene"]
@@ -74,6 +75,7 @@ class Scene:
     footprint: BaseGeometry  # longitude and latitude, split at the antimeridian
     notes: tuple[str, ...]  # what is not as a reader would expect
     annotation: Annotation | None  # of the first polarisation; None where the product came without
+    rfi: Mapping[str, Rfi] = field(default_factory=dict)  # reports on interference; empty before IPF 3.40
 
     def read(self, polarisation: str, window: Window) -> Radiometry:
         """Read and calibrate a window.
@@ -169,6 +171,7 @@ def _aws_roles(files: Files, name: ProductName) -> dict[tuple[str, str], str]:
         roles["product", polarisation] = f"annotation/{stem}.xml"
         for lut in ("calibration", "noise"):
             roles[lut, polarisation] = f"annotation/calibration/{lut}-{stem}.xml"
+        roles["rfi", polarisation] = f"annotation/rfi/rfi-{stem}.xml"
         roles["measurement", polarisation] = f"measurement/{stem}.tiff"
     return roles
 
@@ -208,6 +211,7 @@ def _open(uri: str, files: Files, name: ProductName, manifest: Manifest, roles: 
                 )
             annotations.append(annotation)
         first = annotations[0]
+        rfi = _rfi(files, roles, notes)
         geometry = RangeDopplerGeometry(first)
         footprint = geometry.footprint()
     except BaseException:
@@ -228,7 +232,20 @@ def _open(uri: str, files: Files, name: ProductName, manifest: Manifest, roles: 
         footprint=footprint,
         notes=(*_mode_notes(name), *notes),
         annotation=first,
+        rfi=rfi,
     )
+
+
+def _rfi(files: Files, roles: Roles, notes: list[str]) -> dict[str, Rfi]:
+    """Read the reports on interference; one that is broken is noted, and no reason to refuse a scene."""
+    found = {}
+    for (role, polarisation), path in roles.items():
+        if role == "rfi" and files.has(path):
+            try:
+                found[polarisation] = parse_rfi(files.read(path), f"{files.name}/{path}")
+            except SceneCorrupt as error:
+                notes.append(f"interference unknown: {error}")
+    return found
 
 
 def _check_annotation(name: ProductName, polarisation: str, annotation: Annotation, source: str) -> None:

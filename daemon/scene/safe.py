@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 
 _SAFE = "{http://www.esa.int/safe/sentinel-1.0}"
 _HREF = re.compile(
-    r"(annotation/calibration/(?P<lut>calibration|noise)-|(?P<image>measurement)/|(?P<product>annotation)/)"
+    r"(annotation/calibration/(?P<lut>calibration|noise)-|annotation/(?P<rfi>rfi)/rfi-"
+    r"|(?P<image>measurement)/|(?P<product>annotation)/)"
     r"s1[a-d]-\w+-\w+-(?P<polarisation>[hv]{2})-[\w-]+\.(xml|tiff)"
 )
 
@@ -32,7 +33,7 @@ class Manifest:
     Attributes:
         ipf: version of the processor; "unknown" where it is not stated.
         relative_orbit: as stated; None where it is not.
-        files: path in the product by role (product, calibration, noise, measurement) and polarisation.
+        files: path in the product by role (product, calibration, noise, rfi, measurement) and polarisation.
     """
 
     ipf: str
@@ -64,7 +65,7 @@ def parse_manifest(data: bytes, source: str = "manifest.safe") -> Manifest:
         path = safe_member(location.get("href", ""), source)
         match = _HREF.fullmatch(path)
         if match:
-            role = match["lut"] or match["image"] or "product"
+            role = match["lut"] or match["rfi"] or match["image"] or "product"
             files[role, match["polarisation"].upper()] = path
     orbits = [
         node.text
