@@ -43,8 +43,8 @@ PriorStatus = Literal["absent", "partial", "full"]
 #               (azimuth or range), source_line_px, source_sample_px, source_lon_deg, source_lat_deg,
 #               source_db, source_id, below_db, envelope_db (how far below sidelobes lie there), distance_m
 # wake          on a line of changed roughness that runs through a brighter target; evidence: source_line_px,
-#               source_sample_px, source_lon_deg, source_lat_deg, source_db, source_id, distance_m, line_db (the
-#               line over the sea beside it), deviations
+#               source_sample_px, source_lon_deg, source_lat_deg, source_db, source_id, distance_m, line_db
+#               (the line over the sea beside it), deviations
 # rfi           its burst holds radio interference; evidence: polarisation, affected_lines_percent,
 #               affected_share_percent (of the burst's data), noise_detected (0 or 1), mitigation, burst
 # clipped       the object touches the scene's edge or no data; evidence: invalid_px

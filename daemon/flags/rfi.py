@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from daemon.scene.product import Scene
 
 # A burst counts as disturbed where the noise pulse beside it says so, or where more of its data than this is
-# affected. Lines alone say little: in one product 95% of them, in every burst, hold a few percent of the band.
+# affected. Lines alone say little: in one product 95% of them, in every burst, hold some percent of the band.
 SHARE_PERCENT = 15.0
 
 

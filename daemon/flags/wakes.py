@@ -80,8 +80,8 @@ def wake_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -> Fl
             "source_lat_deg": round(float(lat), 6),
             "source_db": round(float(10 * np.log10(max(peak, 1e-10))), 1),
             "distance_m": round(distance),
-            "line_db": round(weakest[0], 2),
-            "deviations": round(weakest[1], 1),
+            "line_db": round(float(weakest[0]), 2),
+            "deviations": round(float(weakest[1]), 1),
         },
     )
 
