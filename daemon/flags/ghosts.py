@@ -19,6 +19,7 @@ import numpy as np
 
 from daemon.domain import Flag, GhostPlace
 from daemon.flags.bright import CELL_PX, BrightMap, Place
+from daemon.scene.product import Window
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S
 
 if TYPE_CHECKING:
@@ -156,8 +157,6 @@ def ghost_places(scene: Scene, bright: BrightMap) -> tuple[GhostPlace, ...]:
 
 def refine(scene: Scene, place: Place) -> tuple[int, int, float]:
     """Return line, sample and sigma0 of the brightest pixel in a cell, in the first polarisation."""
-    from daemon.scene.product import Window
-
     first = int(place.line_px) // CELL_PX * CELL_PX, int(place.sample_px) // CELL_PX * CELL_PX
     pixels = scene.read(scene.polarisations[0], Window(first[0] - 1, first[1] - 1, CELL_PX + 2, CELL_PX + 2))
     sigma0 = np.where(pixels.valid, pixels.sigma0, 0.0)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from daemon.domain import Flag
 from daemon.flags.bright import CELL_PX, BrightMap, Place
 from daemon.flags.ghosts import refine
+from daemon.scene.product import Window
 
 if TYPE_CHECKING:
     from daemon.domain import Box
@@ -62,10 +64,11 @@ def sidelobe_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -
         down = (size.line_px - line) * scene.spacing_m[0]
         across = (size.sample_px - sample) * scene.spacing_m[1]
         distance, aside = (abs(across), abs(down)) if arm == "range" else (abs(down), abs(across))
-        below = 10 * np.log10(place.power / own.power)
+        level = _level(scene, box_px, (0.0, 0.0))
+        below = 10 * np.log10(place.power / level)
         if aside > _ASIDE_M or distance < _NEAREST_M or below < envelope_db(distance, arm) - _MARGIN_DB:
             continue
-        if not _mirrored(scene, bright, (line, sample), size, own.power):
+        if not _mirrored(scene, (line, sample), size, box_px, level):
             continue
         lon, lat = scene.geometry.lonlat(line, sample)
         return Flag(
@@ -112,14 +115,18 @@ def _source(
     return Place(float(line[row, col]), float(sample[row, col]), float(cells[row, col]))
 
 
-def _mirrored(scene: Scene, bright: BrightMap, source: tuple[int, int], size: Measure, own: float) -> bool:
-    """Whether the place opposite a detection is about as bright and stands out; True beside the scene."""
-    line, sample = 2 * source[0] - size.line_px, 2 * source[1] - size.sample_px
-    if not (0 <= line < scene.shape[0] and 0 <= sample < scene.shape[1]):
-        return True
-    reach = 4.0
-    first = scene.polarisations[0]
-    place = bright.brightest(first, (line - reach, line + reach), (sample - reach, sample + reach))
-    if place is None:
-        return True  # no data there
-    return bool(abs(10 * np.log10(place.power / own)) <= _MIRROR_DB)
+def _mirrored(scene: Scene, source: tuple[int, int], size: Measure, box_px: Box, level: float) -> bool:
+    """Whether the place opposite a detection is about as bright; True where there is no data."""
+    move = 2 * (source[0] - size.line_px), 2 * (source[1] - size.sample_px)
+    opposite = _level(scene, box_px, move)
+    return opposite <= 0 or bool(abs(10 * np.log10(opposite / level)) <= _MIRROR_DB)
+
+
+def _level(scene: Scene, box_px: Box, move_px: tuple[float, float]) -> float:
+    """Return the highest 3 x 3 mean of intensity in a box, moved by lines and samples; 0 without data."""
+    x1, y1, x2, y2 = box_px
+    first = round(y1 + move_px[0]) - 2, round(x1 + move_px[1]) - 2
+    window = Window(*first, max(round(y2 - y1), 1) + 4, max(round(x2 - x1), 1) + 4)
+    pixels = scene.read(scene.polarisations[0], window)
+    mean = ndimage.uniform_filter(np.where(pixels.valid, pixels.intensity, 0.0), 3)[1:-1, 1:-1]
+    return float(mean.max()) if pixels.valid.any() else 0.0

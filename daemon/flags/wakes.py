@@ -31,7 +31,9 @@ _FAINT_DB = 13.0  # contrast beyond which nothing is a wake's: its edges rise by
 _BESIDE_M = np.arange(80.0, 241.0, 20.0)  # parallel lines that stand for the sea
 _HALF_WIDTH_PX = 1
 _CLEAR_M = 70.0  # around the target and the detection, left out
-_DEVIATIONS = 5.0
+_DEVIATIONS = 5.0  # of the whole line
+_PART_DEVIATIONS = 2.5  # of either part
+_BEYOND_M = 500.0  # followed beyond the detection, at least
 _STEP_PX = 1.0
 
 
@@ -65,11 +67,8 @@ def wake_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -> Fl
     if not _NEAREST_M <= distance <= _REACH_M:
         return None
     strength = _line(scene, (line, sample), (down / distance, across / distance), distance)
-    if strength is None or min(abs(s[1]) for s in strength) < _DEVIATIONS:
+    if strength is None or not _is_line(strength):
         return None
-    if strength[0][0] * strength[1][0] < 0:  # raised on one side and lowered on the other: no line
-        return None
-    weakest = min(strength, key=lambda s: abs(s[1]))
     lon, lat = scene.geometry.lonlat(line, sample)
     return Flag(
         "wake",
@@ -80,22 +79,26 @@ def wake_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -> Fl
             "source_lat_deg": round(float(lat), 6),
             "source_db": round(float(10 * np.log10(max(peak, 1e-10))), 1),
             "distance_m": round(distance),
-            "line_db": round(float(weakest[0]), 2),
-            "deviations": round(float(weakest[1]), 1),
+            "line_db": round(strength[0][0], 2),
+            "deviations": round(strength[0][1], 1),
         },
     )
+
+
+def _is_line(strength: list[tuple[float, float]]) -> bool:
+    """Whether the whole line stands out, and the parts before and beyond the detection alike."""
+    whole, *parts = strength
+    alike = all(whole[0] * part[0] > 0 and abs(part[1]) >= _PART_DEVIATIONS for part in parts)
+    return alike and abs(whole[1]) >= _DEVIATIONS
 
 
 def _line(
     scene: Scene, start: tuple[int, int], towards: tuple[float, float], distance_m: float
 ) -> list[tuple[float, float]] | None:
-    """Compare the line before and beyond the detection with parallel ones: dB and deviations of each."""
+    """Compare the line with parallel ones, in dB and deviations: whole, before and beyond the detection."""
     spacing = np.array(scene.spacing_m)
-    along = np.arange(0.0, 1.6 * distance_m, _STEP_PX * spacing.min())
-    parts = (
-        (along > _CLEAR_M) & (along < distance_m - _CLEAR_M),
-        along > distance_m + _CLEAR_M,
-    )
+    along = np.arange(0.0, distance_m + max(0.6 * distance_m, _BEYOND_M), _STEP_PX * spacing.min())
+    before, beyond = (along > _CLEAR_M) & (along < distance_m - _CLEAR_M), along > distance_m + _CLEAR_M
     offsets = np.concatenate([-_BESIDE_M[::-1], [0.0], _BESIDE_M])
     direction, aside = np.array(towards), np.array([-towards[1], towards[0]])
     at = (along[:, None, None] * direction + offsets[:, None] * aside) / spacing + np.array(start)
@@ -109,7 +112,7 @@ def _line(
     profile: NDArray[np.floating] = ndimage.map_coordinates(mean, index, order=1)
     known = ndimage.map_coordinates(valid, index, order=0) > 0
     found = []
-    for part in parts:
+    for part in (before | beyond, before, beyond):
         if part.sum() < 10 or not known[part].all():
             return None
         levels = profile[part].mean(0)  # of each parallel
@@ -118,5 +121,5 @@ def _line(
         # the median and the spread about it: another ship on a parallel must not hide the line
         spread = 1.4826 * float(np.median(np.abs(sea - np.median(sea))))
         rise = float(levels[middle] - np.median(sea))
-        found.append((10 / np.log(10) * rise, rise / max(spread, 1e-3)))
+        found.append((float(10 / np.log(10) * rise), float(rise / max(spread, 1e-3))))
     return found
