@@ -66,7 +66,7 @@ class SeaIce:
             document = json.loads(self.index.read_text("utf-8"))
             source = str(document["source"])
             charts = [(date.fromisoformat(entry["date"]), str(entry["path"])) for entry in document["charts"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
             return NoChart(f"the index cannot be read: {type(error).__name__}: {error}")
         usable = [entry for entry in charts if 0 <= (when.date() - entry[0]).days <= self.max_age_days]
         if not usable:

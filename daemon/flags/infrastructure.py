@@ -70,7 +70,7 @@ class Infrastructure:
             raise ConfigError(
                 f"FUSAR_LAYERS__INFRASTRUCTURE: got {path}, which cannot be read: {error}"
             ) from None
-        except (ValueError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
             raise ConfigError(
                 f"FUSAR_LAYERS__INFRASTRUCTURE: got {path} with {type(error).__name__} {error}, expected "
                 "GeoJSON features or CSV with lon and lat, dates as YYYY-MM-DD"

@@ -50,7 +50,7 @@ def test_a_spot_on_a_line_through_a_brighter_target_is_its_wake(rise_db) -> None
 
 
 def test_without_a_line_in_the_pixels_nothing_is_a_wake() -> None:
-    assert sum(flag_of(sea_with_wake(0.0, seed)) is not None for seed in range(12)) == 0
+    assert sum(flag_of(sea_with_wake(0.0, seed)) is not None for seed in range(6)) == 0
 
 
 def test_without_a_brighter_target_nothing_is_a_wake() -> None:
