@@ -15,8 +15,8 @@ depends_on = None
 _CANDIDATE = ("length_m", "length_low_m", "length_high_m", "width_m", "axis_deg", "shore_m")
 _DETECTION = ("brightness_db", "edge_m", "range_to_velocity_s", "azimuth_deg", "shift_bound_m", "shore_m")
 
-# Passes before a time that looked at a place, and those of them that saw something there. Slices of one
-# datatake are one pass; a geometry is a relative orbit and its direction.
+# Passes before a time that looked at a place, and those of them that saw something there; nothing where none
+# did. Slices of one datatake are one pass; a geometry is a relative orbit and its direction.
 _SEEN_BEFORE = """
 CREATE FUNCTION seen_before(
     place geography, before timestamptz, platform text, datatake bigint, within_m double precision
@@ -24,16 +24,29 @@ CREATE FUNCTION seen_before(
     relative_orbit bigint, orbit_direction text, looked bigint, seen bigint,
     first timestamptz, last timestamptz
 ) LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    WITH passes AS (
-        SELECT a.platform, a.datatake, a.relative_orbit, a.orbit_direction, a.start, false AS saw
-        FROM coverage_part
-        JOIN acquisition a ON a.current_run_id = coverage_part.run_id
-        WHERE ST_Covers(coverage_part.part, $1::geometry)
-        UNION ALL
-        SELECT a.platform, a.datatake, a.relative_orbit, a.orbit_direction, a.start, true
+    WITH near AS MATERIALIZED (
+        SELECT DISTINCT detection.run_id
         FROM detection
-        JOIN acquisition a ON a.current_run_id = detection.run_id
+        CROSS JOIN LATERAL (
+            SELECT * FROM acquisition WHERE acquisition.current_run_id = detection.run_id LIMIT 1
+        ) AS a
         WHERE ST_DWithin(detection.position, $1, $5)
+            AND a.start < $2 AND (a.platform, a.datatake) <> ($3, $4)
+    ), sightings AS (
+        SELECT near.run_id, true AS saw FROM near
+        UNION ALL
+        SELECT coverage_part.run_id, false
+        FROM coverage_part
+        WHERE (SELECT count(*) FROM near) > 0 AND ST_Covers(coverage_part.part, $1::geometry)
+    ), passes AS (
+        SELECT a.*, sightings.saw
+        FROM (SELECT run_id, bool_or(saw) AS saw FROM sightings GROUP BY run_id) AS sightings
+        -- one look-up in the index for each run, however little the planner knows of how many there are
+        CROSS JOIN LATERAL (
+            SELECT acquisition.platform, acquisition.datatake, acquisition.relative_orbit,
+                   acquisition.orbit_direction, acquisition.start
+            FROM acquisition WHERE acquisition.current_run_id = sightings.run_id LIMIT 1
+        ) AS a
     ), earlier AS (
         SELECT min(passes.relative_orbit) AS relative_orbit, min(passes.orbit_direction) AS orbit_direction,
                min(passes.start) AS start, bool_or(passes.saw) AS saw
