@@ -63,7 +63,7 @@ def test_what_is_brighter_than_a_sidelobe_is_a_ship() -> None:
 
 
 def test_what_has_no_mirror_image_is_a_ship() -> None:
-    """As faint as a sidelobe may be, and on the arm; but the source casts none, and the other side is dark."""
+    """As faint as a sidelobe may be, and on the arm; but the other side is dark."""
     at, other = (SOURCE[0], SOURCE[1] + 80), (SOURCE[0], SOURCE[1] - 80)
     assert -6.0 < 38.0 - envelope_db(800, "range") + 6.0, "by its level it could be one"
     assert flag_at(with_point(-60.0, [(SOURCE, 38.0), (at, -6.0)]), *at) is None
