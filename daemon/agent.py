@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 from .config import SceneSettings
 from .domain import SceneResult, Versions
-from .errors import ConfigError, DaemonError, SceneUnsupported
-from .messages import SceneAcquired, decode
+from .errors import ConfigError, DaemonError
+from .messages import SceneAcquired, decode, product_name
+from .scene import names
 from .store import ledger
 from .store.ledger import Accepted, Origin
 from .store.session import Store
@@ -210,14 +211,13 @@ class SceneWorker:
 
 
 def check_supported(scene: SceneAcquired) -> None:
-    """Refuse what the message itself says is not processed, before anything is fetched.
+    """Refuse what the product's name says is not processed, before anything is fetched.
 
     Raises:
-        SceneUnsupported: anything but an Interferometric Wide ground-range product of high resolution.
+        SceneUnsupported: anything but a standard GRD product of IW, EW or StripMap.
+        MessageError: not the name of a Sentinel-1 product.
     """
-    kind = f"{scene.mode} {scene.product_type}{scene.resolution or ''}"
-    if kind != "IW GRDH":
-        raise SceneUnsupported(f"{scene.product.name} is {kind}; only IW GRDH is processed")
+    names.check_supported(product_name(scene.product.name))
 
 
 async def in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -13,7 +13,6 @@ from daemon.domain import Box, Candidate, Detection, detection_id
 from daemon.flags.all import Subject, Surroundings, flags_of, link
 from daemon.measure import RESOLUTION_M, Measure, measure
 from daemon.merge import Found
-from daemon.scene.product import Window
 
 if TYPE_CHECKING:
     from daemon.scene.land import LandSource
@@ -87,7 +86,7 @@ def detections_of(
     for done, (item, indices) in enumerate(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
-        size = measure(context.scene, item.box_px)
+        size = measure(context.scene, item.box_px, context.land)
         if any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
             none["objects_measured_twice"] += 1
         elif size.how == "box" and not indices:
@@ -101,7 +100,11 @@ def detections_of(
         report(done / len(found))
     at = np.array([(size.line_px, size.sample_px) for _, _, size in measured]).reshape(-1, 2)
     lon, lat = context.scene.geometry.lonlat(at[:, 0], at[:, 1])
+    shore_m = context.land.shore_m(at[:, 0], at[:, 1])
     incidence = np.broadcast_to(context.scene.geometry.incidence_deg(at[:, 0], at[:, 1]), len(at))
+    ratio = context.scene.geometry.range_to_velocity_s(at[:, 0], at[:, 1])
+    azimuth = context.scene.geometry.heading_deg(at[:, 0], at[:, 1])
+    shift = context.scene.geometry.shift_bound_m(at[:, 0], at[:, 1])
     by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
     ranks: Counter[tuple[int, int]] = Counter()
     detections: list[Detection] = []
@@ -126,6 +129,7 @@ def detections_of(
                 peak_db=size.peak_db,
                 contrast_db=size.contrast_db,
                 incidence_deg=round(float(incidence[i]), 2),
+                shore_m=round(float(shore_m[i]), 1) if np.isfinite(shore_m[i]) else None,
                 measured=size.how,
                 box_px=item.box_px,
                 cell=(item.cell.row, item.cell.col),
@@ -133,6 +137,9 @@ def detections_of(
                 prior_status=request.priors[0].status,
                 prior_year=request.priors[0].year,
                 brightness_db=_brightness_db(context, item.box_px),
+                range_to_velocity_s=round(float(ratio[i]), 3),
+                azimuth_deg=round(float(azimuth[i]), 2) % 360,
+                shift_bound_m=round(float(shift[i]), 1),
             )
         )
         subjects.append(_subject(context, item, indices, detections[-1], size, answer))
@@ -168,15 +175,8 @@ def _subject(
 
 
 def _land_distance_m(context: Context, size: Measure) -> float | None:
-    """Distance to the nearest land pixel; 0 on land, None beyond near_land_m."""
-    spacing_m = context.scene.spacing_m
-    reach = [int(np.ceil(context.near_land_m / spacing)) for spacing in spacing_m]
-    line, sample = round(size.line_px), round(size.sample_px)
-    window = Window(line - reach[0], sample - reach[1], 2 * reach[0] + 1, 2 * reach[1] + 1)
-    rows, cols = np.nonzero(context.land.mask(window))
-    if not len(rows):
-        return None
-    nearest = float(np.hypot((rows - reach[0]) * spacing_m[0], (cols - reach[1]) * spacing_m[1]).min())
+    """Distance to the nearest land; 0 on land, None beyond near_land_m."""
+    nearest = float(context.land.shore_m(size.line_px, size.sample_px))
     return nearest if nearest <= context.near_land_m else None
 
 

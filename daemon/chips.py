@@ -55,7 +55,7 @@ def request_for(scene: Scene, cell: Cell, prior: Prior) -> Request:
         task="detection",
         chips=(cut_chip(scene, cell),),
         priors=(prior,),
-        sensor=f"Sentinel-1 {scene.name.mode}",
+        sensor=f"Sentinel-1 {'SM' if scene.name.stripmap else scene.name.mode}",
         bands=tuple(scene.polarisations),
         spacing_m=float(np.mean(scene.spacing_m)),
     )

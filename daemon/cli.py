@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,24 +14,29 @@ from typer.core import TyperGroup
 
 from engine.errors import FusarError
 
-from . import config, log
-from .store import status as ledgers
-from .store.session import Store
+if TYPE_CHECKING:
+    from . import config
+    from .store.session import Store
 
 
 class _Commands(TyperGroup):
-    """Fetches `detect` when it is asked for: the scan and the engine take seconds to load."""
+    """Fetches `scan` and `detect` when they are asked for: what they need takes seconds to load."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["detect", *super().list_commands(ctx)]
+        return ["scan", "detect", *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name != "detect":
-            return super().get_command(ctx, cmd_name)
-        from .detect import detect
-
         alone = typer.Typer(add_completion=False)
-        alone.command("detect")(detect)
+        if cmd_name == "scan":
+            from .scan.command import scan_product
+
+            alone.command("scan")(scan_product)
+        elif cmd_name == "detect":
+            from .detect import detect
+
+            alone.command("detect")(detect)
+        else:
+            return super().get_command(ctx, cmd_name)
         return typer.main.get_command(alone)
 
 
@@ -57,6 +62,7 @@ def publish(
     ] = "products",
 ) -> None:
     """Tell the daemon of newly acquired scenes."""
+    from . import config, log
     from . import publish as kafka
     from .sources import aws_sns
 
@@ -84,6 +90,7 @@ def run(
     ] = None,
 ) -> None:
     """Watch the topic of scenes and take each one to its end."""
+    from . import config, log
     from .app import Daemon
     from .wiring import open_process
 
@@ -96,6 +103,9 @@ def run(
 @app.command()
 def status() -> None:
     """Print the three ledgers, and what has been found."""
+    from . import config
+    from .store import status as ledgers
+
     settings = config.load()
     store = _store(settings)
     with store.transaction() as session:
@@ -124,6 +134,7 @@ def status() -> None:
 @db.command()
 def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] = "head") -> None:
     """Bring the database to this version's tables."""
+    from . import config, log
     from .store import schema
 
     settings = config.load()
@@ -133,6 +144,8 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
 
 
 def _store(settings: config.Settings) -> Store:
+    from .store.session import Store
+
     return Store(settings.store.url.get_secret_value(), settings.store.connect_timeout_s)
 
 

@@ -105,6 +105,16 @@ class PriorSettings(Group):
     )
 
 
+class LandSettings(Group):
+    """What counts as land."""
+
+    inland_water: str = Field(
+        default="all",
+        description="Inland water that is searched: all, none, seas (the Caspian and the great lakes), or "
+        "names of seas, separated by commas.",
+    )
+
+
 class EngineSettings(Group):
     """The engine that is asked."""
 
@@ -153,6 +163,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     store: StoreSettings = StoreSettings()
     scene: SceneSettings = SceneSettings()
+    land: LandSettings = LandSettings()
     prior: PriorSettings = PriorSettings()
     engine: EngineSettings = EngineSettings()
     layers: LayerSettings = LayerSettings()

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from daemon import geojson
+from daemon.config import LandSettings
 from daemon.domain import SceneResult
 from daemon.errors import SourceUnavailable
 from daemon.pipeline import STAGES, DetectSettings, process
@@ -39,11 +40,15 @@ def detect(
         float, typer.Option(min=0.0, max=1.0, help="Objects below it are no detections.")
     ] = DetectSettings().score_threshold,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    inland_water: Annotated[
+        str, typer.Option(help="Inland water to search: all, none, seas, or names such as 'Caspian Sea'.")
+    ] = LandSettings().inland_water,
 ) -> None:
     """Find ships in one product and write them as GeoJSON."""
     console = Console(stderr=True)
     try:
-        result = _detect(console, product, out, prior, engine, picture, score_threshold, threads)
+        coastline = Coastline.load(inland_water)
+        result = _detect(console, product, coastline, out, prior, engine, picture, score_threshold, threads)
     except (FusarError, OSError) as error:
         console.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -53,6 +58,7 @@ def detect(
 def _detect(
     console: Console,
     product: str,
+    coastline: Coastline,
     out: Path,
     prior: str | None,
     engine: Path | None,
@@ -71,16 +77,17 @@ def _detect(
             bars.start_task(tasks[stage])
             bars.update(tasks[stage], completed=done)
 
-        result = process(product, predictor, index, Coastline.load(), settings, report)
+        result = process(product, predictor, index, coastline, settings, report)
         for task in tasks.values():
             bars.update(task, completed=1.0)
     result = replace(result, notes=(*result.notes, *trouble))
-    geojson.write(result, out)
+    geojson.write(geojson.feature_collection(result), out)
     if picture is not None:
         from daemon.picture import draw
+        from daemon.scene.land import SceneLand
 
         with open_scene(product) as scene:
-            draw(result, scene, picture)
+            draw(result, scene, picture, SceneLand(coastline, scene.geometry))
     return result
 
 

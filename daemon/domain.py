@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from shapely.geometry import MultiPolygon
 
+from daemon.scene.names import STRIPMAPS
+
 Box = tuple[float, float, float, float]
 
 # Where an acquisition ends. ``done``: sea was looked at, whether or not anything was seen. ``empty``: the
@@ -34,7 +36,7 @@ PriorStatus = Literal["absent", "partial", "full"]
 # sigma0, dates are ISO 8601.
 #
 # Of one scene's pixels and metadata:
-# near_land     land within settings.near_land_m; evidence: distance_m (at most; from the mask's grid)
+# near_land     land within settings.near_land_m; evidence: distance_m
 # azimuth_ghost stands where a much brighter target has its ghost; evidence: order, source_line_px,
 #               source_sample_px, source_lon_deg, source_lat_deg, source_db, source_id (where the source is a
 #               detection), below_db (by which it is fainter), offset_m, expected_m, chance (how often the
@@ -116,8 +118,8 @@ class SceneInfo:
 
     @property
     def sensor(self) -> str:
-        """The sensor as the engine's prompt names it."""
-        return f"Sentinel-1 {self.mode}"
+        """The sensor as the engine's prompt names it; StripMap is one, whichever beam."""
+        return f"Sentinel-1 {'SM' if self.mode in STRIPMAPS else self.mode}"
 
     @property
     def acquisition(self) -> str:
@@ -144,6 +146,12 @@ class Candidate:
     cell: tuple[int, int]  # row and column of the lattice cell whose core holds the centroid
     state: CandidateState = "not_examined"
     score: float | None = None  # of the object that confirmed it
+    shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
+    length_m: float | None = None  # these as a detection's; null until measured, and where nothing stands out
+    length_low_m: float | None = None
+    length_high_m: float | None = None
+    width_m: float | None = None
+    axis_deg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +181,12 @@ class Detection:
     prior_year: int | None
     flags: tuple[Flag, ...] = ()
     brightness_db: float | None = None  # highest 3 x 3 mean of intensity in the first polarisation
+    shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
+    # What one image leaves open of a mover: it stands where its echo does, displaced along azimuth_deg by R/V
+    # times its radial speed towards the radar (negative when it recedes). None where it was not worked out.
+    range_to_velocity_s: float | None = None  # R/V
+    azimuth_deg: float | None = None  # bearing in which the image's lines increase, 0 to 360
+    shift_bound_m: float | None = None  # of a ship of 30 knots, either way along azimuth_deg
 
     def flag(self, name: FlagName) -> Flag | None:
         """Return the flag of a name, None where it is not set."""
@@ -192,6 +206,23 @@ class Clutter:
 
 
 @dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """How small a ship could have been seen over sea of one incidence and one clutter.
+
+    Medians over the cells; tuples hold one value for each of ``polarisations``.
+    """
+
+    incidence_deg: tuple[float, float]  # from, to
+    area_km2: float
+    polarisations: tuple[str, ...]  # that were searched there
+    mean_db: tuple[float, ...]  # sigma0 of the sea
+    nesz_db: tuple[float | None, ...]  # noise-equivalent sigma0; None where the product holds no noise
+    spread: tuple[float, ...]  # standard deviation of the smoothed intensity over its mean
+    threshold_db: tuple[float, ...]  # of smoothed sigma0
+    smallest_ship_m: float | None  # found with probability 0.9 under Coverage.rcs_model; None where it fails
+
+
+@dataclass(frozen=True, slots=True)
 class Coverage:
     """Where the sea was looked at, and how small a ship could have been seen there."""
 
@@ -199,9 +230,11 @@ class Coverage:
     area_km2: float  # of valid sea pixels
     valid_fraction: float  # of the scene's pixels that hold data
     land_fraction: float  # of the valid pixels
-    smallest_ship_m: float | None  # found with probability 0.9 in the median sea, under rcs_model
+    smallest_ship_m: float | None  # found with probability 0.9 over 90% of area_km2, under rcs_model
     rcs_model: str
     clutter: tuple[Clutter, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()  # by incidence and clutter
+    false_alarms_per_1000_km2: float | None = None  # candidates that chance makes of sea, as expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import mapping
 
-from daemon.domain import Candidate, Detection, SceneResult
+from daemon.domain import Candidate, Coverage, Detection, SceneInfo, SceneResult
+
+if TYPE_CHECKING:
+    from daemon.scan import ScanResult
+
+_CANDIDATE = tuple(field.name for field in fields(Candidate))
 
 
 def feature_collection(result: SceneResult) -> dict[str, Any]:
@@ -23,39 +29,8 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
         "reason": result.reason,
         "saturated": result.saturated,
         "run": result.run_key,
-        "scene": {
-            "acquisition": scene.acquisition,
-            "acquired": scene.start.isoformat(),
-            "stop": scene.stop.isoformat(),
-            "product": scene.product,
-            "platform": scene.platform,
-            "mode": scene.mode,
-            "polarisations": list(scene.polarisations),
-            "absolute_orbit": scene.absolute_orbit,
-            "relative_orbit": scene.relative_orbit,
-            "orbit_direction": scene.orbit_direction,
-            "ipf": scene.ipf,
-            "footprint": mapping(scene.footprint),
-        },
-        "coverage": {
-            "area_km2": coverage.area_km2,
-            "valid_fraction": coverage.valid_fraction,
-            "land_fraction": coverage.land_fraction,
-            "smallest_ship_m": coverage.smallest_ship_m,
-            "rcs_model": coverage.rcs_model,
-            "clutter": [
-                {
-                    "polarisation": sea.polarisation,
-                    "mean_db": sea.mean_db,
-                    "spread": sea.spread,
-                    "nesz_db": sea.nesz_db,
-                    "threshold_db": sea.threshold_db,
-                    "negative_fraction": sea.negative_fraction,
-                }
-                for sea in coverage.clutter
-            ],
-            "valid_area": mapping(coverage.valid_area),
-        },
+        "scene": _scene(scene),
+        "coverage": _coverage(coverage),
         "versions": {
             "code": versions.code,
             "land": versions.land,
@@ -75,14 +50,21 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
     return plain
 
 
-def write(result: SceneResult, path: Path) -> None:
-    """Write a result to a file, whole or not at all."""
+def write(document: dict[str, Any], path: Path) -> None:
+    """Write a collection to a file, whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(json.dumps(feature_collection(result), indent=1, allow_nan=False) + "\n", "utf-8")
+        part.write_text(_text(document), "utf-8")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _text(document: dict[str, Any]) -> str:
+    """Write a line for each feature: quick to write, and easy to compare."""
+    features = ",\n".join(json.dumps(feature, allow_nan=False) for feature in document["features"])
+    rest = json.dumps({key: value for key, value in document.items() if key != "features"}, allow_nan=False)
+    return f'{rest[:-1]}, "features": [\n{features}\n]}}\n'
 
 
 def _feature(result: SceneResult, detection: Detection) -> dict[str, Any]:
@@ -103,6 +85,10 @@ def _feature(result: SceneResult, detection: Detection) -> dict[str, Any]:
             "peak_db": detection.peak_db,
             "contrast_db": detection.contrast_db,
             "incidence_deg": detection.incidence_deg,
+            "shore_m": detection.shore_m,
+            "range_to_velocity_s": detection.range_to_velocity_s,
+            "azimuth_deg": detection.azimuth_deg,
+            "shift_bound_m": detection.shift_bound_m,
             "flags": [{"name": flag.name, **flag.evidence} for flag in detection.flags],
             "candidate": detection.candidate,
             "line_px": detection.line_px,
@@ -125,6 +111,12 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "line_px": candidate.line_px,
         "sample_px": candidate.sample_px,
         "contrast_db": candidate.contrast_db,
+        "shore_m": candidate.shore_m,
+        "length_m": candidate.length_m,
+        "length_low_m": candidate.length_low_m,
+        "length_high_m": candidate.length_high_m,
+        "width_m": candidate.width_m,
+        "axis_deg": candidate.axis_deg,
         "state": candidate.state,
         "score": None if candidate.score is None else round(candidate.score, 4),
     }
@@ -139,3 +131,74 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def candidates_collection(scene: SceneInfo, scanned: ScanResult, land: str) -> dict[str, Any]:
+    """Write the prescreen's candidates as a FeatureCollection.
+
+    Args:
+        scene: what was scanned.
+        scanned: what was found.
+        land: version of the coastline.
+    """
+    document = {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "id": candidate.index,
+                "geometry": {"type": "Point", "coordinates": [candidate.lon_deg, candidate.lat_deg]},
+                "properties": {name: getattr(candidate, name) for name in _CANDIDATE},
+            }
+            for candidate in scanned.candidates
+        ],
+        "saturated": scanned.saturated,
+        "scene": _scene(scene),
+        "coverage": _coverage(scanned.coverage),
+        "versions": {"land": land},
+        "counts": dict(scanned.counts),
+        "notes": list(scanned.notes),
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _scene(scene: SceneInfo) -> dict[str, Any]:
+    return {
+        "acquisition": scene.acquisition,
+        "acquired": scene.start.isoformat(),
+        "stop": scene.stop.isoformat(),
+        "product": scene.product,
+        "platform": scene.platform,
+        "mode": scene.mode,
+        "polarisations": list(scene.polarisations),
+        "absolute_orbit": scene.absolute_orbit,
+        "relative_orbit": scene.relative_orbit,
+        "orbit_direction": scene.orbit_direction,
+        "ipf": scene.ipf,
+        "footprint": mapping(scene.footprint),
+    }
+
+
+def _coverage(coverage: Coverage) -> dict[str, Any]:
+    return {
+        "area_km2": coverage.area_km2,
+        "valid_fraction": coverage.valid_fraction,
+        "land_fraction": coverage.land_fraction,
+        "smallest_ship_m": coverage.smallest_ship_m,
+        "rcs_model": coverage.rcs_model,
+        "false_alarms_per_1000_km2": coverage.false_alarms_per_1000_km2,
+        "sensitivity": [asdict(entry) for entry in coverage.sensitivity],
+        "clutter": [
+            {
+                "polarisation": sea.polarisation,
+                "mean_db": sea.mean_db,
+                "spread": sea.spread,
+                "nesz_db": sea.nesz_db,
+                "threshold_db": sea.threshold_db,
+                "negative_fraction": sea.negative_fraction,
+            }
+            for sea in coverage.clutter
+        ],
+        "valid_area": mapping(coverage.valid_area),
+    }

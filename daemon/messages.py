@@ -81,7 +81,7 @@ class SceneAcquired(_Part):
     received: Utc
     product: ProductRef
     platform: Text  # S1A ... S1D
-    mode: Text  # IW, EW, SM, WV
+    mode: Text  # IW, EW, WV, S1 to S6 (StripMap)
     product_type: Text  # GRD, SLC, OCN, RAW
     resolution: Text | None = None  # F, H, M; null where the type has none
     polarisations: Annotated[tuple[Text, ...], Field(min_length=1)]  # co-polarised first

@@ -16,15 +16,16 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from daemon.assemble import Asked, Context, detections_of
-from daemon.chips import cells_to_ask, request_for
+from daemon.chips import cells_to_ask, is_cross, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
-from daemon.errors import SceneUnsupported
 from daemon.flags.all import Surroundings
 from daemon.flags.bright import bright_map
 from daemon.flags.ghosts import ghost_places
 from daemon.flags.layers import Layers
+from daemon.measure import measure_candidates
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
+from daemon.scene.info import scene_info
 from daemon.scene.land import SceneLand
 from daemon.scene.product import open_scene
 from engine.errors import InputError
@@ -75,9 +76,8 @@ class DetectSettings:
 
     @property
     def digest(self) -> str:
-        """Hash of everything that changes a result: the size of the tiles does not."""
+        """Hash of everything that changes a result."""
         values = asdict(self)
-        values["scan"].pop("tile_px")
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -135,13 +135,14 @@ def process_scene(
     clock = _Clock(open=opened_s)
     info = scene_info(scene)
     versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start))
-    notes = [*scene.notes, *_check_engine(info, predictor)]
+    not_trained = _not_trained_at(info, predictor)
+    notes = [*scene.notes, *not_trained]
 
     with clock("scan"):
         scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
     notes += scanned.notes
     with clock("chips"):
-        cells, left_out = cells_to_ask(scanned.candidates, settings.max_chips)
+        cells, left_out = cells_to_ask([] if not_trained else scanned.candidates, settings.max_chips)
         requests = _requests(scene, cells, prior, notes, lambda done: report("chips", done))
     if left_out:
         notes.append(f"{left_out} cells with candidates were not asked: max_chips is {settings.max_chips}")
@@ -152,6 +153,7 @@ def process_scene(
         found = objects(asked.answers, scene.spacing_m)
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
+        candidates = measure_candidates(scene, candidates, land)
         around = Surroundings(scene, bright_map(scene), layers, layers.ice_view(scene))
         detections, none = detections_of(
             Context(
@@ -223,32 +225,6 @@ def versions_of(
     )
 
 
-def scene_info(scene: Scene) -> SceneInfo:
-    """Take what identifies a scene."""
-    name = scene.name
-    return SceneInfo(
-        product=name.id,
-        uri=scene.uri,
-        kind=name.kind,
-        platform=name.platform,
-        mode=name.mode,
-        product_type=name.product_type,
-        resolution=name.resolution,
-        polarisations=tuple(scene.polarisations),
-        start=name.start,
-        stop=name.stop,
-        absolute_orbit=name.absolute_orbit,
-        relative_orbit=scene.relative_orbit,
-        orbit_direction=scene.orbit_direction,
-        datatake=name.datatake,
-        unique_id=name.unique_id,
-        ipf=scene.ipf,
-        shape=scene.shape,
-        spacing_m=scene.spacing_m,
-        footprint=scene.footprint,
-    )
-
-
 class _Clock:
     """Wall-clock time of the stages."""
 
@@ -266,21 +242,28 @@ class _Clock:
         return {**times, "total": round(sum(self._spent_s.values()), 4)}
 
 
-def _check_engine(info: SceneInfo, predictor: Predictor) -> list[str]:
-    """Refuse a sensor that the engine does not know; note a spacing that it does not."""
+def _not_trained_at(info: SceneInfo, predictor: Predictor) -> list[str]:
+    """Say why the engine cannot be asked about a scene: nothing where it can.
+
+    A model's answer on what it never saw is no evidence, so the scene is scanned, its candidates are kept
+    and stay not examined. Every bundle is trained with the co-polarised channel, the cross-polarised one
+    may be missing.
+    """
     manifest = predictor.bundle.manifest
-    if info.sensor not in manifest.sensors:
-        raise SceneUnsupported(
-            f"{info.product}: got {info.sensor}, expected one of {list(manifest.sensors)}, on which engine "
-            f"{predictor.bundle.bundle_id} was trained"
-        )
     spacing_m = sum(info.spacing_m) / 2
+    reasons = []
+    if info.sensor not in manifest.sensors:
+        reasons.append(f"got {info.sensor}, trained on {' and '.join(manifest.sensors)}")
     if abs(spacing_m / manifest.spacing_m - 1) > _SPACING_TOLERANCE:
-        return [
-            f"a spacing of {spacing_m:.1f} m, the engine was trained at {manifest.spacing_m:g} m: ships look "
-            "different there, and nothing is claimed of detection"
-        ]
-    return []
+        reasons.append(f"got a spacing of {spacing_m:.1f} m, trained at {manifest.spacing_m:g} m")
+    if all(is_cross(name) for name in info.polarisations):
+        reasons.append(f"got {' and '.join(info.polarisations)}, trained with VV or HH")
+    if not reasons:
+        return []
+    return [
+        f"engine_not_asked: {'; '.join(reasons)} (engine {predictor.bundle.bundle_id}): candidates are kept "
+        "and not examined"
+    ]
 
 
 def _requests(

@@ -31,9 +31,10 @@ def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]
     Raises:
         ArtifactError: the engine bundle does not fit.
         ConfigError: a layer cannot be read.
+        InputError: a sea in the settings has no such name.
     """
     predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
-    coastline = Coastline.load()
+    coastline = Coastline.load(settings.land.inland_water)
     prior = _open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))
 

@@ -28,16 +28,9 @@ import shapely
 from rich.console import Console
 from rich.progress import track
 
-from engine.runtime.land import (
-    FORMAT,
-    LZMA_FILTERS,
-    MAGIC,
-    Coastline,
-    clip_ring,
-    lon_factor,
-    pack_varints,
-    zigzag,
-)
+from engine.runtime.land import FORMAT, LZMA_FILTERS, MAGIC, Coastline, lon_factor
+from engine.runtime.rings import clip_ring
+from engine.runtime.varints import pack_varints, zigzag
 
 ROOT = Path(__file__).resolve().parents[1]
 TILE_DEG = 5
@@ -53,6 +46,23 @@ SAMPLES = {
     "Gibraltar": (-6.0, 35.7, -5.0, 36.4),
     "Lofoten": (12.5, 67.6, 15.5, 68.5),
     "Chilean channels": (-75.0, -47.0, -73.0, -45.0),
+}
+# Inland waters that carry ships large enough to be seen, each by a place in it: they can be chosen by name.
+SEAS = {
+    "Caspian Sea": (51.0, 42.0),
+    "Lake Superior": (-87.5, 47.7),
+    "Lakes Michigan and Huron": (-87.0, 43.5),  # one water, joined at Mackinac
+    "Lake Erie": (-81.2, 42.2),
+    "Lake Ontario": (-77.8, 43.6),
+    "Lake Victoria": (33.0, -1.0),
+    "Lake Tanganyika": (29.6, -6.0),
+    "Lake Malawi": (34.5, -12.0),
+    "Lake Baikal": (108.0, 53.5),
+    "Lake Ladoga": (31.5, 60.8),
+    "Lake Onega": (35.4, 61.6),
+    "Vanern": (13.3, 58.9),
+    "Lake Titicaca": (-69.5, -15.8),
+    "Lake Nicaragua": (-85.4, 11.6),
 }
 console = Console()
 Points = np.ndarray
@@ -227,7 +237,6 @@ def along_snake(vertex: np.ndarray) -> tuple[int, int]:
 
 def encode(rings: list[tuple[np.ndarray, int]]) -> bytes:
     """Return a tile's bytes (see engine/runtime/land.py)."""
-    rings = sorted(rings, key=lambda item: (item[1], *along_snake(item[0][0])))
     points = np.concatenate([steps for steps, _ in rings])
     differences = zigzag(np.diff(points, axis=0, prepend=np.zeros((1, 2), np.int64)))
     head = [len(rings), *(level for _, level in rings), *(len(steps) for steps, _ in rings)]
@@ -253,28 +262,52 @@ def gather(arguments: argparse.Namespace) -> tuple[Levelled, str, str]:
     return kept, land_digest, inland_digest
 
 
+def name_seas(kept: Levelled) -> dict[int, str]:
+    """Return which of the rings are the named seas."""
+    waters = [k for k, (_, level) in enumerate(kept) if level == 2]
+    tree = shapely.STRtree(polygons_of([kept[k][0] for k in waters]))
+    names: dict[int, list[str]] = {}
+    for name, place in SEAS.items():
+        for found in tree.query(shapely.Point(place), predicate="within"):
+            names.setdefault(waters[int(found)], []).append(name)
+    missing = set(SEAS) - {name for several in names.values() for name in several}
+    if missing or any(len(several) > 1 for several in names.values()):
+        raise SystemExit(f"no water at {sorted(missing)}, or several names for one: {list(names.values())}")
+    return {ring: several[0] for ring, several in names.items()}
+
+
 def bake(kept: Levelled, tolerance_m: float, facts: dict[str, object]) -> bytes:
     """Return the file's bytes."""
     columns, rows = 360 // TILE_DEG, 180 // TILE_DEG
-    tiles: dict[int, Levelled] = {}
-    for ring, level in track(kept, "cutting", console=console):
+    tiles: dict[int, list[tuple[Points, int, str | None]]] = {}
+    named = name_seas(kept)
+    for k, (ring, level) in enumerate(track(kept, "cutting", console=console)):
         ring = ring.copy()
         ring[ring[:, 0] >= 179.9999, 0] = 180.0 + BEYOND_180_DEG
         ring[ring[:, 0] <= -179.9999, 0] = -180.0 - BEYOND_180_DEG
         for column, strip in cut_in_tiles(ring, 0):
             for row, piece in cut_in_tiles(strip, 1):
                 if len(piece) >= 3:
-                    tiles.setdefault(row * columns + column, []).append((piece, level))
+                    tiles.setdefault(row * columns + column, []).append((piece, level, named.get(k)))
     bodies, pieces, vertices = [], 0, 0
+    seas: dict[str, dict[int, list[int]]] = {name: {} for name in SEAS}
     for tile in track(range(columns * rows), "packing", console=console):
         row, column = divmod(tile, columns)
         here = tiles.get(tile, [])
-        simple = simplify([ring for ring, _ in here], tolerance_m) if here else []
+        simple = simplify([ring for ring, _, _ in here], tolerance_m) if here else []
         rounded = [quantise(ring, column, row) for ring in simple]
-        rings = [(steps, level) for steps, (_, level) in zip(rounded, here, strict=True) if steps is not None]
-        bodies.append(encode(rings) if rings else b"")
+        rings = [
+            (steps, level, sea)
+            for steps, (_, level, sea) in zip(rounded, here, strict=True)
+            if steps is not None
+        ]
+        rings.sort(key=lambda item: (item[1], *along_snake(item[0][0])))
+        for index, (_, _, sea) in enumerate(rings):
+            if sea is not None:
+                seas[sea].setdefault(tile, []).append(index)
+        bodies.append(encode([(steps, level) for steps, level, _ in rings]) if rings else b"")
         pieces += len(rings)
-        vertices += sum(len(steps) for steps, _ in rings)
+        vertices += sum(len(steps) for steps, _, _ in rings)
     header = {
         "format": FORMAT,
         "name": "osm-land",
@@ -282,13 +315,15 @@ def bake(kept: Levelled, tolerance_m: float, facts: dict[str, object]) -> bytes:
         "tile_deg": TILE_DEG,
         "step_deg": STEP_DEG,
         "overlap_deg": OVERLAP_DEG,
+        "seas": seas,
         **facts,
         "attribution": "(c) OpenStreetMap contributors",
         "licence": "ODbL-1.0, https://opendatacommons.org/licenses/odbl/1-0/",
     }
-    text = json.dumps(header, indent=1).encode()
-    offsets = np.cumsum([0] + [len(body) for body in bodies]).astype("<u4")
-    data = MAGIC + len(text).to_bytes(4, "little") + text + offsets.tobytes() + b"".join(bodies)
+    offsets = np.cumsum([0] + [len(body) for body in bodies]).astype("<u4").tobytes()
+    tail = offsets + b"".join(bodies)
+    text = json.dumps({**header, "sha256": hashlib.sha256(tail).hexdigest()}).encode()
+    data = MAGIC + len(text).to_bytes(4, "little") + text + tail
     console.print(f"{pieces} pieces, {vertices} vertices, {len(data) / 1e6:.2f} MB")
     return data
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from daemon.domain import Flag, GhostPlace
-from daemon.flags.bright import CELL_PX, BrightMap, Place
+from daemon.flags.bright import BrightMap, Place
+from daemon.scan.kernels import CELL_PX
 from daemon.scene.product import Window
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S
 

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from daemon.domain import Flag
-from daemon.flags.bright import CELL_PX, BrightMap, Place
+from daemon.flags.bright import BrightMap, Place
 from daemon.flags.ghosts import refine
+from daemon.scan.kernels import CELL_PX
 from daemon.scene.product import Window
 
 if TYPE_CHECKING:

@@ -1,145 +1,93 @@
-"""Where the sea was looked at: an area on the globe, and the smallest ship that could be seen there."""
+"""Where the sea was looked at, and what could be seen there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaincinv
-from shapely import MultiPolygon, Polygon, box, get_parts, make_valid, segmentize, union_all
-from shapely.affinity import translate
-from shapely.geometry.base import BaseGeometry, BaseMultipartGeometry
 
 from daemon.domain import Clutter, Coverage
-from daemon.scan.background import CELL_PX, Array
+from daemon.scan.area import area_of
+from daemon.scan.band import SAMPLED, BandScan, LandMap
+from daemon.scan.kernels import CELL_PX, Float32, Uint8
+from daemon.scan.sensitivity import (
+    RCS_MODEL,
+    false_alarms_per_1000_km2,
+    scene_smallest_ship_m,
+    sensitivity_of,
+)
+from daemon.scene.land import LAND, MIXED
 
 if TYPE_CHECKING:
     from daemon.scene.product import Scene
 
-_GROUP = 8  # cells to a side of a pixel of the area: 64 px
-_EDGE_PX = 512.0  # longest straight edge in the scene that is mapped to a straight edge on the globe
-
-# 115 ships with AIS lengths in one IW VV scene: the tenth percentile of the radar cross-section was
-# 35 dB m2 at 60 to 100 m and grew by about 11 dB to 250 m. Below 60 m the line is an extrapolation.
-RCS_MODEL = "tenth percentile of 115 AIS-matched ships, IW VV: 35 dB m2 + 22 log10(length / 80 m)"
-_CROSS_DB = 11.0  # by which the cross-polarised cross-section is lower
-_LOOKS = 4.4  # equivalent looks of IW GRDH
-_SPACING_M = (8.0, 12.5)  # over which these hold
-_CAPTURED = 0.75  # share of a point target's energy within 3 x 3 px of 10 m at 20 x 22 m resolution
-
 
 def coverage_of(
-    scene: Scene, sea_pixels: Array, valid: int, land: int, clutter: Sequence[Clutter]
+    scene: Scene, land: LandMap, sound: Uint8, scans: Mapping[str, BandScan], rate: float
 ) -> Coverage:
     """Sum up what was looked at.
 
     Args:
-        scene: for its size and geometry.
-        sea_pixels: valid sea pixels of each cell of 8 x 8 px.
-        valid: valid pixels of the scene, land included.
-        land: valid pixels on land.
-        clutter: the sea of each polarisation.
+        scene: opened product.
+        land: where it is.
+        sound: 1 for cells that hold data in every polarisation, away from its border, [rows, cols].
+        scans: of each polarisation.
+        rate: probability that a pixel exceeds, in one polarisation.
 
     Returns:
         Coverage; the area is empty where there is no sea.
     """
-    pixel_km2 = scene.spacing_m[0] * scene.spacing_m[1] * 1e-6
+    lines, samples = (_extent(size) for size in scene.shape)
+    sea_pixels = np.where(land.cells == MIXED, np.float32(0.5), np.float32(1))
+    sea_pixels *= sound & (land.cells != LAND)
+    sea_pixels *= lines[:, None]
+    sea_pixels *= samples
+    sea = float(sea_pixels.sum(dtype=np.float64))
+    valid = int((sound.sum(0, dtype=np.int64) * samples).sum()) * CELL_PX
+    valid -= int((sound[-1] * samples).sum()) * (CELL_PX - int(lines[-1]))
+    area_km2 = sea * scene.spacing_m[0] * scene.spacing_m[1] * 1e-6
+    across = np.arange(0, scene.shape[1], CELL_PX * SAMPLED)
+    incidence_deg = scene.geometry.incidence_deg(np.full(len(across), scene.shape[0] / 2), across)
+    sampled = {name: scanned.sampled for name, scanned in scans.items()}
+    sensitivity = sensitivity_of(sampled, incidence_deg, area_km2, scene.spacing_m)
     return Coverage(
-        valid_area=_area(scene, sea_pixels),
-        area_km2=round(float(sea_pixels.sum()) * pixel_km2, 3),
+        valid_area=area_of(scene, sea_pixels),
+        area_km2=round(area_km2, 3),
         valid_fraction=round(valid / (scene.shape[0] * scene.shape[1]), 5),
-        land_fraction=round(land / valid, 5) if valid else 0.0,
-        smallest_ship_m=smallest_ship_m(clutter, scene.spacing_m) if sea_pixels.any() else None,
+        land_fraction=round((valid - sea) / valid, 5) if valid else 0.0,
+        smallest_ship_m=scene_smallest_ship_m(sensitivity),
         rcs_model=RCS_MODEL,
-        clutter=tuple(clutter),
+        clutter=tuple(_clutter(name, scanned) for name, scanned in scans.items()),
+        sensitivity=sensitivity,
+        false_alarms_per_1000_km2=false_alarms_per_1000_km2(sensitivity, rate, scene.spacing_m),
     )
 
 
-def smallest_ship_m(clutter: Sequence[Clutter], spacing_m: tuple[float, float]) -> float | None:
-    """Length of the smallest ship whose 3 x 3 mean exceeds the median threshold with probability 0.9.
-
-    None where the spacing is not that of IW GRDH, for which alone the numbers hold.
-    """
-    if not all(_SPACING_M[0] <= spacing <= _SPACING_M[1] for spacing in spacing_m):
-        return None
-    quiet = float(gammaincinv(_LOOKS, 0.1)) / _LOOKS  # what speckle leaves of the mean in one of ten cases
-    area_db = 10 * np.log10(9 * spacing_m[0] * spacing_m[1] / (_CAPTURED * quiet))
-    lengths = []
-    for sea in clutter:
-        cross = len(set(sea.polarisation)) == 2
-        needed_db = sea.threshold_db + area_db + (_CROSS_DB if cross else 0.0)
-        lengths.append(80 * 10 ** ((needed_db - 35) / 22))
-    known = [length for length in lengths if np.isfinite(length)]
-    return round(float(min(known)), 1) if known else None
+def _extent(size: int) -> Float32:
+    """Return how many lines or samples each cell holds: the last one may be cut."""
+    return np.minimum(CELL_PX, size - np.arange(0, size, CELL_PX)).astype(np.float32)
 
 
-def _area(scene: Scene, sea_pixels: Array) -> MultiPolygon:
-    """Draw the area of groups of cells at least half of which are sea, in longitude and latitude."""
-    rows, cols = (-(-size // _GROUP) for size in sea_pixels.shape)
-    padded = np.zeros((rows * _GROUP, cols * _GROUP))
-    padded[: sea_pixels.shape[0], : sea_pixels.shape[1]] = sea_pixels
-    side = _GROUP * CELL_PX
-    sea = padded.reshape(rows, _GROUP, cols, _GROUP).sum((1, 3))
-    lines = np.clip(scene.shape[0] - np.arange(rows) * side, 0, side)
-    samples = np.clip(scene.shape[1] - np.arange(cols) * side, 0, side)
-    return _on_globe(scene, _outline(sea >= 0.5 * np.outer(lines, samples), side))
+def _clutter(name: str, scanned: BandScan) -> Clutter:
+    """Sum up the sea of one polarisation over the cells that were looked at."""
+    mean, spread, limit, nesz = (_median(values) for values in scanned.sampled)
+    if not np.isfinite(mean):
+        return Clutter(name, float("nan"), float("nan"), None, float("nan"), 0.0)
+    return Clutter(
+        polarisation=name,
+        mean_db=_db(mean),
+        spread=round(spread, 4),
+        nesz_db=_db(nesz) if nesz > 0 else None,
+        threshold_db=_db(limit),
+        negative_fraction=round(scanned.negative / max(scanned.counted, 1), 4),
+    )
 
 
-def _outline(mask: NDArray[np.bool_], side: int) -> list[Polygon]:
-    """Trace the True parts of a grid as polygons of (sample, line), pixel edges as pixel centres - 0.5."""
-    runs = []
-    for row, line in enumerate(mask):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], line.view(np.int8), [0]])))
-        runs += [
-            box(a * side - 0.5, row * side - 0.5, b * side - 0.5, (row + 1) * side - 0.5)
-            for a, b in edges.reshape(-1, 2)
-        ]
-    return _polygons(union_all(runs))
+def _median(values: Float32) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
-def _on_globe(scene: Scene, outlines: list[Polygon]) -> MultiPolygon:
-    """Map outlines in the scene to longitude and latitude, split at the antimeridian."""
-    limits = np.array([scene.shape[1] - 0.5, scene.shape[0] - 0.5])
-
-    def project(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        sample, line = np.clip(at, -0.5, limits).T
-        lon, lat = scene.geometry.lonlat(line, sample)
-        return np.stack([np.unwrap(lon, period=360.0), lat], 1)
-
-    parts: list[Polygon] = []
-    for outline in outlines:
-        fine = segmentize(outline, _EDGE_PX)
-        # Rings are unwrapped one by one: holes are brought to their shell's side of the antimeridian.
-        shell, *holes = (
-            Polygon(project(np.asarray(ring.coords))) for ring in (fine.exterior, *fine.interiors)
-        )
-        west = shell.bounds[0]
-        holes = [translate(hole, 360.0 * round((west - hole.bounds[0]) / 360.0)) for hole in holes]
-        parts += split_antimeridian(make_valid(Polygon(shell.exterior, [hole.exterior for hole in holes])))
-    ordered: list[Polygon] = sorted(parts, key=_bounds)
-    return MultiPolygon(ordered)
-
-
-def split_antimeridian(shape: BaseGeometry) -> list[Polygon]:
-    """Cut a shape whose longitudes run on beyond 180 degrees, and bring all parts to -180 to 180."""
-    parts: list[Polygon] = []
-    for turn in (-360, 0, 360):
-        cut = shape.intersection(box(-180 + turn, -90, 180 + turn, 90))
-        parts += _polygons(translate(cut, -turn))
-    return parts
-
-
-def _bounds(part: Polygon) -> tuple[float, float, float, float]:
-    bounds: tuple[float, float, float, float] = part.bounds
-    return bounds
-
-
-def _polygons(shape: BaseGeometry) -> list[Polygon]:
-    """The polygons of any shapely geometry that have an area."""
-    if isinstance(shape, Polygon):
-        return [shape] if shape.area > 0 else []
-    if not isinstance(shape, BaseMultipartGeometry):
-        return []
-    return [part for item in get_parts(shape) for part in _polygons(item)]
+def _db(linear: float) -> float:
+    return round(float(10 * np.log10(max(linear, 1e-6))), 2)

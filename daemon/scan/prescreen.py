@@ -1,39 +1,32 @@
-"""From a scene's pixels to prescreened candidates, tile by tile.
+"""From a scene's pixels to prescreened candidates and to the area that was looked at.
 
-Two passes. The first reads every tile once and keeps sums over cells of 8 x 8 px and their peaks; the
-background and the thresholds live on that coarse grid (``daemon.scan.background``). The second reads again
-only around the cells whose peak exceeds their threshold, and takes the exceeding pixels. Pixels are joined
-to candidates over the whole scene at once, so that no result depends on where tiles end.
+Every polarisation is scanned by itself (`daemon.scan.band`), in as many parts as there are threads; then
+pixels above their threshold in any of them are joined to candidates over the whole scene at once. Neither
+the parts nor the size of what is read at a time changes the result.
 
 The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from daemon.domain import Candidate, Clutter, Coverage
-from daemon.scan.background import (
-    CELL_PX,
-    Array,
-    Background,
-    CellSums,
-    ClutterModel,
-    cell_sum,
-    measure_background,
-    smooth3,
-    summarise,
-    thresholds,
-)
+from daemon.domain import Candidate, Coverage
+from daemon.scan import band, thresholds
+from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scene.product import Window
+from daemon.scan.kernels import CELL_PX, LandRuns, Uint8
+from daemon.scan.thresholds import ClutterModel
+from daemon.scene.land import SEA
 from engine.errors import InputError
 from engine.runtime.image import cell_of
 
@@ -41,12 +34,13 @@ if TYPE_CHECKING:
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
 
-_HOLE_PX = 5  # zeros in a smaller patch are dark water, not missing data
-_PATCH_CELLS = 16  # side of what the second pass reads at once
-_MAX_CELLS = 40_000  # exceeding cells that the second pass takes: bounds its memory
+_MAX_CELLS = 40_000  # exceeding cells of a polarisation that are kept: bounds memory
+_LEAST_ROWS = 64  # of a part: what lies beside it is scanned twice
+_RING_SHARE = 0.05  # share of the ring that must be sea, else it says too little
+_TRIM_SIGMAS = 3.0
 
 Progress = Callable[[float], None]
-_T = TypeVar("_T", bound=np.generic)
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +48,33 @@ class ScanSettings:
     """How the sea is searched.
 
     Attributes:
-        tile_px: side of what is read at once, a multiple of 8; changes memory, never the result.
-        guard_m: half side of the square around a pixel that is kept out of its background.
+        guard_m: half side of the square around a cell that is kept out of its background.
         background_m: half side of the square whose rest is the background.
-        false_alarm_rate: probability that a pixel of sea exceeds its threshold.
-        clutter_model: distribution of the smoothed intensity.
-        border_px: valid pixels taken off beside missing data, where border noise lies.
-        land_margin_m: sea this close to land is searched but kept out of the background; land this close
-            to the sea is searched too, and what is found there is counted.
+        false_alarm_rate: probability that a pixel of sea exceeds a threshold, in any polarisation.
+        clutter_model: distribution of the sea's texture.
+        border_px: pixels taken off beside missing data, where border noise lies; to whole cells of 8 px.
+        land_margin_m: sea this close to land is searched but kept out of the background.
+        shore_m: how far a coastline may be wrong: what is brightest this close to land is counted, not kept.
         gap_px: exceeding pixels at most this far apart, in line and in sample, are one candidate.
         max_extent_m: larger candidates are cut along the lattice, so that each part gets its chip.
         max_candidates: beyond it the strongest are kept and the rest counted.
     """
 
-    tile_px: int = 1024
     guard_m: float = 500.0
     background_m: float = 1250.0
-    false_alarm_rate: float = 2e-6
+    false_alarm_rate: float = 2e-7
     clutter_model: ClutterModel = "lognormal"
     border_px: int = 12
     land_margin_m: float = 250.0
+    shore_m: float = 30.0
     gap_px: int = 3
     max_extent_m: float = 800.0
     max_candidates: int = 5000
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.tile_px < CELL_PX or self.tile_px % CELL_PX:
-            raise InputError(f"got tile_px {self.tile_px}, expected a positive multiple of {CELL_PX}")
-        if not 0 < self.false_alarm_rate < 0.5:
-            raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one in (0, 0.5)")
+        if not 2e-10 <= self.false_alarm_rate <= 0.01:
+            raise InputError(f"got false_alarm_rate {self.false_alarm_rate}, expected one from 2e-10 to 0.01")
         if not 0 < self.guard_m < self.background_m:
             raise InputError(
                 f"got guard_m {self.guard_m} and background_m {self.background_m}, "
@@ -102,32 +93,12 @@ class ScanResult:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """A window of the scene, masks and smoothed pixels; arrays [lines, samples] of the window."""
-
-    valid: NDArray[np.bool_]  # border taken off
-    land: NDArray[np.bool_]
-    searched: NDArray[np.bool_]  # valid, and not deep in the land
-    background: NDArray[np.bool_]  # valid, and away from land
-    sigma0: dict[str, NDArray[np.float32]]
-    nesz: dict[str, NDArray[np.float32]]
-    smooth: dict[str, NDArray[np.float32]]
-
-
-@dataclass(slots=True)
-class _Grid:
-    """What the first pass keeps of a scene."""
-
-    shape: tuple[int, int]
-    sums: dict[str, CellSums]
-    sea: Array  # valid sea pixels of each cell
-    valid: int = 0
-    land: int = 0
-
-
 def scan(
-    scene: Scene, land: LandSource, settings: ScanSettings | None = None, progress: Progress | None = None
+    scene: Scene,
+    land: LandSource,
+    settings: ScanSettings | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
 ) -> ScanResult:
     """Search a scene for whatever stands out of the sea.
 
@@ -136,6 +107,7 @@ def scan(
         land: which pixels are land.
         settings: how to search; the defaults when None.
         progress: called with the fraction done.
+        threads: how many to use; one for each core when None. Changes nothing but time and memory.
 
     Returns:
         Candidates with positions, the area that was looked at, counts.
@@ -145,209 +117,180 @@ def scan(
     """
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
-    grid = _sum_cells(scene, land, settings, lambda done: report(0.7 * done))
-    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
-    seas: dict[str, Background] = {}
-    limits: dict[str, Array] = {}
-    excess = np.zeros(grid.shape)
-    for polarisation, sums in grid.sums.items():
-        sea = measure_background(sums, settings.guard_m, settings.background_m, cell_m)
-        limit = thresholds(sea, sums.searched_noise, settings.false_alarm_rate, settings.clutter_model)
-        seas[polarisation], limits[polarisation] = sea, limit
-        level = np.maximum(sea.mean + sums.searched_noise, 1e-12)
-        over = sums.searched_peak > limit
-        excess = np.maximum(excess, np.where(over, (sums.searched_peak - limit) / level, 0))
-    notes = []
-    chosen = excess > 0
-    saturated = int(chosen.sum()) > _MAX_CELLS
-    if saturated:
-        notes.append(
-            f"{int(chosen.sum())} cells exceed their threshold; the strongest {_MAX_CELLS} were taken"
-        )
-        chosen &= excess > np.partition(excess.ravel(), -_MAX_CELLS - 1)[-_MAX_CELLS - 1]
-    pixels = _exceeding(scene, land, settings, chosen, limits, seas, lambda done: report(0.7 + 0.3 * done))
-    candidates, counts = _candidates(scene, pixels, settings)
+    sizes = _sizes(scene, settings)
+    ground = _land_map(scene, land, settings)
+    scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
+    sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
+    pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
+    candidates, counts = _candidates(scene, land, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
-    saturated |= counts["candidates_over_limit"] > 0
-    clutter = tuple(_clutter(name, grid, seas[name], limits[name]) for name in grid.sums)
-    if grid.valid and not any(np.isfinite(sea.mean).any() for sea in seas.values()):
+    counts["exceeding_pixels_on_land"] = sum(part.pixels_on_land for part in scans.values())
+    counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
+    saturated = counts["candidates_over_limit"] > 0
+    notes = []
+    for name, part in scans.items():
+        if part.cells_over > sizes.most_cells:
+            saturated = True
+            notes.append(
+                f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
+                "were taken"
+            )
+    coverage = coverage_of(scene, ground, sound, scans, _rate(scene, settings))
+    if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
-    coverage = coverage_of(scene, grid.sea, grid.valid, grid.land, clutter)
     report(1.0)
     return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
 
 
-def _sum_cells(scene: Scene, land: LandSource, settings: ScanSettings, report: Progress) -> _Grid:
-    shape = (-(-scene.shape[0] // CELL_PX), -(-scene.shape[1] // CELL_PX))
-    grid = _Grid(shape, {name: CellSums.empty(shape) for name in scene.polarisations}, np.zeros(shape))
-    tiles = list(_tiles(shape, settings.tile_px // CELL_PX))
-    for done, where in enumerate(tiles, 1):
-        view = _view(scene, land, where, settings)
-        for name, sums in grid.sums.items():
-            part = (view.sigma0[name], view.nesz[name], view.valid, view.searched, view.background)
-            sums.put(where, summarise(*part, view.smooth[name]))
-        grid.sea[where] = cell_sum(view.valid & ~view.land)
-        grid.valid += int(view.valid.sum())
-        grid.land += int((view.valid & view.land).sum())
-        report(done / len(tiles))
-    return grid
+def _rate(scene: Scene, settings: ScanSettings) -> float:
+    """Return the rate of each polarisation: they add up."""
+    return settings.false_alarm_rate / len(scene.polarisations)
 
 
-def _tiles(shape: tuple[int, int], side: int) -> Iterator[tuple[slice, slice]]:
-    for row in range(0, shape[0], side):
-        for col in range(0, shape[1], side):
-            yield slice(row, min(row + side, shape[0])), slice(col, min(col + side, shape[1]))
-
-
-def _view(scene: Scene, land: LandSource, where: tuple[slice, slice], settings: ScanSettings) -> _View:
-    """Read the window of some cells with the halo that its masks and its smoothing need."""
-    margin_px = int(np.ceil(settings.land_margin_m / min(scene.spacing_m)))
-    halo = max(settings.border_px + 2 * _HOLE_PX, margin_px) + 1
-    rows, cols = where
-    window = Window(
-        line=rows.start * CELL_PX - halo,
-        sample=cols.start * CELL_PX - halo,
-        lines=(rows.stop - rows.start) * CELL_PX + 2 * halo,
-        samples=(cols.stop - cols.start) * CELL_PX + 2 * halo,
-    )
-    read = {name: scene.read(name, window) for name in scene.polarisations}
-    present = np.logical_and.reduce([pixels.valid for pixels in read.values()])
-    sound = present & ~_beside_missing(present, window, scene.shape[0], settings.border_px)
-    is_land = np.asarray(land.mask(window), bool)
-    if is_land.any():
-        size = 2 * margin_px + 1
-        near_land = ndimage.maximum_filter(is_land.view(np.uint8), size).view(bool)
-        deep_land = ndimage.minimum_filter(is_land.view(np.uint8), size).view(bool)
-    else:
-        near_land = deep_land = is_land
-    core = (slice(halo, -halo), slice(halo, -halo))
-    ring = (slice(halo - 1, 1 - halo), slice(halo - 1, 1 - halo))
-    return _View(
-        valid=sound[core],
-        land=is_land[core],
-        searched=(sound & ~deep_land)[core],
-        background=(sound & ~near_land)[core],
-        sigma0={name: pixels.sigma0[core] for name, pixels in read.items()},
-        nesz={name: pixels.nesz[core] for name, pixels in read.items()},
-        smooth={name: smooth3(pixels.sigma0[ring], sound[ring]) for name, pixels in read.items()},
+def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
+    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
+    guard = max(int(round(settings.guard_m / cell_m)), 1)
+    radius = max(int(round(settings.background_m / cell_m)), guard + 1)
+    looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
+    return BandSettings(
+        guard=guard,
+        radius=radius,
+        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
+        trim_sigmas=_TRIM_SIGMAS,
+        border_px=settings.border_px,
+        land_reach_px=max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1),
+        most_cells=_MAX_CELLS,
+        factors=thresholds.scan_factors(_rate(scene, settings), settings.clutter_model, looks),
     )
 
 
-def _beside_missing(
-    valid: NDArray[np.bool_], window: Window, lines: int, border_px: int
-) -> NDArray[np.bool_]:
-    """Mark what lies within the border of missing data.
-
-    A product's first and last line are a cut between slices, not a border: there the data goes on.
-    """
-    inside = np.clip(np.arange(window.line, window.line + window.lines), 0, lines - 1) - window.line
-    missing = ~valid[np.clip(inside, 0, window.lines - 1)]
-    if not missing.any():
-        return missing
-    solid = ndimage.minimum_filter(missing.view(np.uint8), _HOLE_PX)
-    beside: NDArray[np.bool_] = ndimage.maximum_filter(solid, _HOLE_PX + 2 * border_px).view(bool)
-    return beside
+def _land_map(scene: Scene, land: LandSource, settings: ScanSettings) -> LandMap:
+    cells = land.cells()
+    margin = int(np.ceil(settings.land_margin_m / (CELL_PX * min(scene.spacing_m))))
+    return LandMap(
+        cells=cells,
+        quiet=(~_within(cells != SEA, margin)).view(np.uint8),
+        beside=_within(cells != SEA, 1).view(np.uint8),
+        runs=LandRuns.of(scene.shape[0], *(np.ascontiguousarray(values) for values in land.runs())),
+    )
 
 
-def _exceeding(
-    scene: Scene,
-    land: LandSource,
-    settings: ScanSettings,
-    chosen: NDArray[np.bool_],
-    limits: dict[str, Array],
-    seas: dict[str, Background],
-    report: Progress,
-) -> Pixels:
-    """Read again around the chosen cells and take the pixels that exceed."""
-    parts: list[Pixels] = []
-    patches = [where for where in _tiles(chosen.shape, _PATCH_CELLS) if chosen[where].any()]
-    for done, where in enumerate(patches, 1):
-        where = _bounds(chosen, where)
-        view = _view(scene, land, where, settings)
-        wanted = view.searched & _spread(chosen[where])
-        over, contrast = [], []
-        for name in scene.polarisations:
-            smooth, noise = view.smooth[name], view.nesz[name]
-            over.append(wanted & (smooth > _spread(limits[name][where])))
-            level = np.maximum(_spread(seas[name].mean[where]) + noise, 1e-6)
-            contrast.append(np.nan_to_num((smooth + noise) / level))
-        line, sample = np.nonzero(np.logical_or.reduce(over))
-        parts.append(
-            Pixels(
-                line=line + where[0].start * CELL_PX,
-                sample=sample + where[1].start * CELL_PX,
-                on_land=view.land[line, sample],
-                over=np.stack([band[line, sample] for band in over], 1),
-                contrast=np.stack([band[line, sample] for band in contrast], 1),
-                smooth=np.stack([view.smooth[name][line, sample] for name in scene.polarisations], 1),
-            )
-        )
-        report(done / len(patches))
-    return Pixels.concatenate(parts, len(scene.polarisations))
+def _scan_bands(
+    scene: Scene, ground: LandMap, sizes: BandSettings, threads: int, report: Progress
+) -> dict[str, BandScan]:
+    """Scan all polarisations, each in parts of whole rows of cells."""
+    rows = len(ground.cells)
+    count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
+    cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
+    parts = list(zip(cuts[:-1], cuts[1:], strict=True))
+    lock, done = Lock(), 0
+
+    def count_rows(more: int) -> None:
+        nonlocal done
+        with lock:
+            done += more
+            report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
+
+    def run(name: str, part: tuple[int, int]) -> BandScan:
+        return BandScanner(scene, name, ground, sizes, part).run(count_rows)
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
+        return {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
 
 
-def _bounds(chosen: NDArray[np.bool_], where: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Shrink a patch to its chosen cells."""
-    rows, cols = (np.flatnonzero(chosen[where].any(axis)) for axis in (1, 0))
-    top, left = where[0].start, where[1].start
-    return slice(top + rows[0], top + rows[-1] + 1), slice(left + cols[0], left + cols[-1] + 1)
+def _within(cells: Bools, reach: int) -> Bools:
+    """Return where a cell of some kind lies at most so far away, in row and in column."""
+    if not cells.any():
+        return cells
+    for axis in (0, 1):
+        grown = cells.copy()
+        for step in range(1, reach + 1):
+            low, high = [slice(None)] * 2, [slice(None)] * 2
+            low[axis], high[axis] = slice(step, None), slice(None, -step)
+            grown[tuple(low)] |= cells[tuple(high)]
+            grown[tuple(high)] |= cells[tuple(low)]
+        cells = grown
+    return cells
 
 
-def _spread(cells: NDArray[_T]) -> NDArray[_T]:
-    return np.repeat(np.repeat(cells, CELL_PX, 0), CELL_PX, 1)
+def _stacked(parts: Sequence[BandScan]) -> BandScan:
+    return BandScan(
+        first_row=0,
+        sound=np.concatenate([part.sound for part in parts]),
+        found=[found for part in parts for found in part.found],
+        negative=sum(part.negative for part in parts),
+        counted=sum(part.counted for part in parts),
+        sampled=np.concatenate([part.sampled for part in parts], 1),
+        cells_over=sum(part.cells_over for part in parts),
+        cells_unjudged=sum(part.cells_unjudged for part in parts),
+        pixels_on_land=sum(part.pixels_on_land for part in parts),
+    )
+
+
+def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
+    """Return the strongest of what was found, where every polarisation is sound."""
+    found = band.strongest(band.joined(scanned.found), most_cells)
+    return band.selected(found, sound[found.cell[:, 0], found.cell[:, 1]] > 0)
+
+
+def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
+    """Bring the polarisations' pixels together."""
+    width = scene.shape[1]
+    keys = [part.line.astype(np.int64) * width + part.sample for part in found]
+    key = np.sort(np.concatenate(keys))
+    key = key[np.diff(key, prepend=-1) > 0]
+    over = np.zeros((len(key), len(found)), bool)
+    contrast = np.zeros((len(key), len(found)))
+    by_land = np.zeros(len(key), bool)
+    smooth = np.zeros((len(key), len(found)), np.float32)
+    for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
+        at = np.searchsorted(key, mine)
+        over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
+        by_land[at] |= part.by_land
+    line, sample = key // width, key % width
+    return Pixels(line, sample, by_land, over, contrast, smooth)
 
 
 def _candidates(
-    scene: Scene, pixels: Pixels, settings: ScanSettings
+    scene: Scene, land: LandSource, pixels: Pixels, settings: ScanSettings
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
     clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
-    at_sea = [cluster for cluster in clusters if not cluster.on_land]
-    strongest = sorted(at_sea, key=lambda c: (-c.contrast, c.line_px, c.sample_px))
-    kept = sorted(strongest[: settings.max_candidates], key=lambda c: (c.line_px, c.sample_px))
-    lines, samples = np.array([c.line_px for c in kept]), np.array([c.sample_px for c in kept])
-    lon, lat = scene.geometry.lonlat(lines, samples) if kept else (lines, lines)
+    at_sea = clusters.only(~clusters.by_land)
+    strongest = np.lexsort((at_sea.sample_px, at_sea.line_px, -at_sea.contrast))[: settings.max_candidates]
+    kept = at_sea.only(strongest)
+    kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))
+    lon, lat = scene.geometry.lonlat(kept.line_px, kept.sample_px) if len(kept) else ((), ())
+    shore_m = land.shore_m(kept.line_px, kept.sample_px)
     candidates = []
-    for index, cluster in enumerate(kept):
-        cell = cell_of(cluster.line_px, cluster.sample_px)
+    for k in range(len(kept)):
+        cell = cell_of(kept.line_px[k], kept.sample_px[k])
+        x1, y1, x2, y2 = kept.box_px[k].tolist()
         candidates.append(
             Candidate(
-                index=index,
-                line_px=cluster.line_px,
-                sample_px=cluster.sample_px,
-                lon_deg=float(lon[index]),
-                lat_deg=float(lat[index]),
-                box_px=cluster.box_px,
-                pixels=cluster.pixels,
-                polarisations=tuple(np.array(scene.polarisations)[cluster.over].tolist()),
-                peak_db=_db(cluster.peak),
-                contrast_db=_db(cluster.contrast),
+                index=k,
+                line_px=float(kept.line_px[k]),
+                sample_px=float(kept.sample_px[k]),
+                lon_deg=float(lon[k]),
+                lat_deg=float(lat[k]),
+                box_px=(x1, y1, x2, y2),
+                pixels=int(kept.pixels[k]),
+                polarisations=tuple(
+                    name for name, over in zip(scene.polarisations, kept.over[k], strict=True) if over
+                ),
+                peak_db=_db(float(kept.peak[k])),
+                contrast_db=_db(float(kept.contrast[k])),
                 cell=(cell.row, cell.col),
+                shore_m=round(float(shore_m[k]), 1) if np.isfinite(shore_m[k]) else None,
             )
         )
     counts = {
         "candidates": len(candidates),
-        "candidates_on_land": len(clusters) - len(at_sea),
+        "candidates_at_shore": len(clusters) - len(at_sea),
         "candidates_over_limit": len(at_sea) - len(kept),
     }
     return tuple(candidates), counts
-
-
-def _clutter(name: str, grid: _Grid, sea: Background, limit: Array) -> Clutter:
-    """Sum up the sea of one polarisation over the cells that were looked at."""
-    sums = grid.sums[name]
-    seen = (grid.sea > 0) & np.isfinite(sea.mean)
-    if not seen.any():
-        return Clutter(name, float("nan"), float("nan"), None, float("nan"), 0.0)
-    noise = float(np.median(sums.searched_noise[seen]))
-    return Clutter(
-        polarisation=name,
-        mean_db=_db(float(np.median(sea.mean[seen]))),
-        spread=round(float(np.median(sea.spread[seen])), 4),
-        nesz_db=_db(noise) if noise > 0 else None,
-        threshold_db=_db(float(np.median(limit[seen]))),
-        negative_fraction=round(float(sums.negative.sum() / max(sums.count.sum(), 1)), 4),
-    )
 
 
 def _db(linear: float) -> float:

@@ -2,7 +2,8 @@
 
 sigma0 = (DN^2 - N) / A^2 with A = sigmaNought and N the noise power, both interpolated bilinearly over line
 and sample and held constant beyond their ends. Noise comes in two forms: one table (``noiseVectorList``,
-before IPF 2.90), or a table along range times factors along azimuth, the latter given block by block.
+before IPF 2.90), or a table along range times factors along azimuth, the latter given block by block; where
+no block lies the factor is 1. Positions may lie between pixels: pixel p reaches from p - 0.5 to p + 0.5.
 """
 
 from __future__ import annotations
@@ -41,10 +42,22 @@ class Lut:
             raise SceneCorrupt(f"{source}: got vectors of (pixels, values) {lengths}, expected equal lengths")
         if any(np.any(np.diff(s) <= 0) for s in samples) or not all(np.isfinite(v).all() for v in values):
             raise SceneCorrupt(f"{source}: got pixels that do not increase or values that are not finite")
-        order = np.unique(np.asarray(lines, np.float64), return_index=True)[1]
-        self.lines = np.asarray(lines, np.float64)[order]
-        self.samples = tuple(samples[i] for i in order)
-        self.values = tuple(values[i] for i in order)
+        at = np.asarray(lines, np.float64)
+        for i in np.flatnonzero(np.diff(at) <= 0).tolist():
+            if at[i + 1] < at[i]:
+                raise SceneCorrupt(
+                    f"{source}: got a vector at line {at[i + 1]:g} after one at line {at[i]:g}, expected "
+                    "increasing lines: fetch the product again"
+                )
+            if not (np.array_equal(samples[i], samples[i + 1]) and np.array_equal(values[i], values[i + 1])):
+                raise SceneCorrupt(
+                    f"{source}: got two different vectors at line {at[i]:g}, expected one: fetch the product "
+                    "again"
+                )
+        kept = np.flatnonzero(np.diff(at, prepend=-np.inf) > 0).tolist()
+        self.lines = at[kept]
+        self.samples = tuple(samples[i] for i in kept)
+        self.values = tuple(values[i] for i in kept)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -55,8 +68,8 @@ class Lut:
         """Interpolate onto the grid of some lines and samples.
 
         Args:
-            lines: increasing, [h].
-            samples: increasing, [w].
+            lines: increasing, whole or fractional, [h].
+            samples: increasing, whole or fractional, [w].
 
         Returns:
             Values, [h, w]; [1, w] where they are the same on all these lines.
@@ -81,9 +94,10 @@ class Lut:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The table sigmaNought of one polarisation."""
+    """The table sigmaNought of one polarisation, which the file states (None where it does not)."""
 
     sigma_nought: Lut
+    polarisation: str | None = None
 
     def gain(self, lines: Positions, samples: Positions) -> Float32:
         """Return 1 / A^2, [h, w] or [1, w]: what turns DN^2 into sigma0."""
@@ -109,11 +123,14 @@ class Noise:
 
     Attributes:
         range_lut: power along range; None where it is unknown.
-        azimuth: blocks of factors; 1 where no block lies. Empty in the old form.
+        azimuth: blocks of factors; 1 where no block lies, that of the last where several do. Empty in the
+            old form.
+        polarisation: as the file states it; None where it does not.
     """
 
     range_lut: Lut | None
     azimuth: tuple[AzimuthBlock, ...] = ()
+    polarisation: str | None = None
 
     @property
     def zero(self) -> bool:
@@ -121,20 +138,24 @@ class Noise:
         return self.range_lut is None or self.range_lut.bounds == (0.0, 0.0)
 
     def power(self, lines: Positions, samples: Positions) -> Float32:
-        """Return the noise power, [h, w] or [1, w] where it is the same on all these lines."""
+        """Return the noise power at increasing lines and samples.
+
+        Returns:
+            Power, [h, w]; [1, w] where it is the same on all these lines.
+        """
         if self.range_lut is None or self.zero:
             return np.zeros((1, len(samples)), np.float32)
-        power = self.range_lut.on(lines, samples)
+        along_range = power = self.range_lut.on(lines, samples)
         for block in self.azimuth:
-            rows = slice(*np.searchsorted(lines, [block.first_line, block.last_line + 1]))
-            columns = slice(*np.searchsorted(samples, [block.first_sample, block.last_sample + 1]))
+            rows = slice(*np.searchsorted(lines, [block.first_line - 0.5, block.last_line + 0.5]))
+            columns = slice(*np.searchsorted(samples, [block.first_sample - 0.5, block.last_sample + 0.5]))
             if rows.start == rows.stop or columns.start == columns.stop:
                 continue
-            if len(power) != len(lines):
-                power = np.repeat(power, len(lines), 0)
-            power[rows, columns] *= np.interp(lines[rows], block.lines, block.values).astype(np.float32)[
-                :, None
-            ]
+            if power is along_range:
+                along_range = np.broadcast_to(along_range, (len(lines), len(samples)))
+                power = along_range.copy()
+            factor = np.interp(lines[rows], block.lines, block.values).astype(np.float32)
+            np.multiply(along_range[rows, columns], factor[:, None], out=power[rows, columns])
         return power
 
 
@@ -153,7 +174,7 @@ def parse_calibration(data: bytes, source: str = "calibration") -> Calibration:
     lut = _lut(vectors, "sigmaNought", source)
     if lut.bounds[0] <= 0:
         raise SceneCorrupt(f"{source}: got sigmaNought down to {lut.bounds[0]}, expected positive values")
-    return Calibration(lut)
+    return Calibration(lut, _polarisation(root))
 
 
 def parse_noise(data: bytes, source: str = "noise") -> Noise:
@@ -169,28 +190,47 @@ def parse_noise(data: bytes, source: str = "noise") -> Noise:
     root = parse(data, source, "noise")
     old = root.all("noiseVectorList/noiseVector", least=0)
     if old:
-        return Noise(_lut(old, "noiseLut", source))
+        return Noise(_lut(old, "noiseLut", source), polarisation=_polarisation(root))
     vectors = root.all("noiseRangeVectorList/noiseRangeVector")
     blocks = root.all("noiseAzimuthVectorList/noiseAzimuthVector", least=0)
-    return Noise(_lut(vectors, "noiseRangeLut", source), tuple(_block(node, source) for node in blocks))
+    return Noise(
+        _lut(vectors, "noiseRangeLut", source),
+        tuple(_block(node, source) for node in blocks),
+        _polarisation(root),
+    )
+
+
+def _polarisation(root: Node) -> str | None:
+    text = root.element.findtext("adsHeader/polarisation")
+    return text.strip() if text else None
 
 
 def _lut(vectors: Sequence[Node], values: str, source: str) -> Lut:
+    samples: list[NDArray[np.float64]] = []
+    said: dict[str | None, NDArray[np.float64]] = {}  # most vectors repeat their samples: read them once
+    for node in vectors:
+        text = node.element.findtext("pixel")
+        if text not in said:
+            said[text] = node.numbers("pixel")
+        samples.append(said[text])
     return Lut(
-        [node.number("line") for node in vectors],
-        [node.numbers("pixel") for node in vectors],
-        [node.numbers(values) for node in vectors],
-        source,
+        [node.number("line") for node in vectors], samples, [node.numbers(values) for node in vectors], source
     )
 
 
 def _block(node: Node, source: str) -> AzimuthBlock:
     lines, values = node.numbers("line"), node.numbers("noiseAzimuthLut")
-    if len(lines) != len(values) or not len(lines) or np.any(np.diff(lines) <= 0):
+    ordered = len(lines) == len(values) and len(lines) and np.all(np.diff(lines) > 0)
+    if not ordered or not np.isfinite(values).all():
         raise SceneCorrupt(
             f"{source}: got an azimuth vector of {len(lines)} lines and {len(values)} values, "
-            "expected as many of each, lines increasing"
+            "expected as many of each, lines increasing, values finite"
         )
     corners = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
     first_line, last_line, first_sample, last_sample = (node.integer(name) for name in corners)
+    if first_line > last_line or first_sample > last_sample:
+        raise SceneCorrupt(
+            f"{source}: got an azimuth block of lines {first_line} to {last_line}, samples {first_sample} to "
+            f"{last_sample}, expected first before last"
+        )
     return AzimuthBlock(first_line, last_line, first_sample, last_sample, lines, values)

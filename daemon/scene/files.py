@@ -8,8 +8,10 @@ from __future__ import annotations
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from daemon.errors import SceneCorrupt, SceneMissing, SceneUnsupported, SourceUnavailable
@@ -19,6 +21,7 @@ METADATA_LIMIT = 64 * 2**20  # bytes; the largest annotation is about 5 MB
 ARCHIVE_MEMBERS_LIMIT = 10_000
 ARCHIVE_BYTES_LIMIT = 64 * 2**30
 TIMEOUT_S = 30.0
+_CHUNK = 2**20
 
 MANIFEST = "manifest.safe"
 PRODUCT_INFO = "productInfo.json"  # marks the layout of AWS's sentinel-s1-l1c
@@ -49,6 +52,15 @@ class Files(ABC):
 
         Raises:
             SceneCorrupt: it is not there, or larger than any metadata.
+        """
+
+    @abstractmethod
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file of any size, piece by piece.
+
+        Raises:
+            SceneCorrupt: it is not there, or breaks off.
+            SourceUnavailable: its host does not answer.
         """
 
     @abstractmethod
@@ -89,6 +101,16 @@ class Folder(Files):
         except OSError as error:
             raise SceneCorrupt(f"{self.name}: got {error} reading {path}") from None
 
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file piece by piece."""
+        self.size(path)
+        try:
+            with (self.root / path).open("rb") as file:
+                while piece := file.read(_CHUNK):
+                    yield piece
+        except OSError as error:
+            raise SceneCorrupt(f"{self.name}: got {error} reading {path}") from None
+
     def size(self, path: str) -> int:
         """Return a file's size in bytes."""
         if not self.has(path):
@@ -117,6 +139,11 @@ class Archive(Files):
                 f"{ARCHIVE_MEMBERS_LIMIT} and {ARCHIVE_BYTES_LIMIT}: refused"
             )
         self._members = {safe_member(member.filename, path.name): member for member in members}
+        if len(self._members) != len(members):
+            # Two readers could take different ones: we the last, GDAL the first.
+            raise SceneCorrupt(
+                f"{path.name}: got members of one name in the zip, expected each once: refused"
+            )
         tops = {
             PurePosixPath(name).parent
             for name in self._members
@@ -141,11 +168,25 @@ class Archive(Files):
 
     def read(self, path: str) -> bytes:
         """Return a metadata file."""
+        self._bounded(path, self._member(path).file_size)
+        with self._opened(path) as file:
+            data = file.read(METADATA_LIMIT + 1)
+        self._bounded(path, len(data))
+        return data
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file piece by piece, unpacked."""
+        with self._opened(path) as file:
+            while piece := file.read(_CHUNK):
+                yield piece
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[IO[bytes]]:
+        """Open a member; turn the zip's errors into ours."""
         member = self._member(path)
-        self._bounded(path, member.file_size)
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(member) as file:
-                data = file.read(METADATA_LIMIT + 1)
+                yield file
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -155,8 +196,6 @@ class Archive(Files):
             NotImplementedError,
         ) as error:
             raise SceneCorrupt(f"{self.name}: got {error} reading {path} from the zip") from None
-        self._bounded(path, len(data))
-        return data
 
     def size(self, path: str) -> int:
         """Return a file's size in bytes, unpacked."""
@@ -176,27 +215,40 @@ class Remote(Files):
         self.uri = url.rstrip("/")
         self.name = unquote(PurePosixPath(urlsplit(self.uri).path).name)
 
-    def _fetch(self, path: str, limit: int) -> bytes | None:
-        """Return at most ``limit`` bytes of a file, None where the host says that there is none."""
+    def _pieces(self, path: str) -> Generator[bytes, None, None]:
+        """Yield a file; first an empty piece, which says that it is there."""
         import httpx
 
         try:
             with httpx.stream("GET", f"{self.uri}/{path}", timeout=TIMEOUT_S) as response:
                 if response.status_code in (404, 410):
-                    return None
+                    return
                 if response.status_code != 200:
                     raise SourceUnavailable(
                         f"{self.uri}/{path}: got HTTP {response.status_code}, expected 200: try again "
                         "later, or read the product from a place that needs no credentials"
                     )
-                data = b""
-                for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) >= limit:
-                        break
-                return data
+                yield b""
+                yield from response.iter_bytes()
         except httpx.HTTPError as error:
             raise SourceUnavailable(f"{self.uri}/{path}: got {error!r}, expected an answer") from None
+
+    def _fetch(self, path: str, limit: int) -> bytes | None:
+        """Return at most ``limit`` bytes and a piece of a file, None where there is none."""
+        data: bytes | None = None
+        with closing(self._pieces(path)) as pieces:
+            for piece in pieces:
+                data = (data or b"") + piece
+                if len(data) >= limit:
+                    break
+        return data
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file piece by piece."""
+        pieces = self._pieces(path)
+        if next(pieces, None) is None:
+            raise self._missing(path)
+        yield from pieces
 
     def has(self, path: str) -> bool:
         """Whether there is a file."""

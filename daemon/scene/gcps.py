@@ -24,7 +24,9 @@ _NEWTON_STEPS = 8
 class GcpGeometry(SceneGeometry):
     """Splines through a regular grid of ground control points; angles and ranges are nominal.
 
-    Exact at the points, at whatever height they have; heights that are passed are ignored.
+    Exact at the points, at whatever heights they have. These are unknown here, so that neither sea level
+    nor a height that is passed can be told from them: beside high ground the sea is misplaced across track,
+    by up to the height's difference over the tangent of the incidence angle.
 
     Args:
         gcps: line, sample, longitude, latitude, [n, 4], on a grid of at least 4 x 4.
@@ -54,7 +56,7 @@ class GcpGeometry(SceneGeometry):
         self._middle_lon = float(lon.mean())
 
     def lonlat(
-        self, line_px: ArrayLike, sample_px: ArrayLike, height_m: ArrayLike = 0.0
+        self, line_px: ArrayLike, sample_px: ArrayLike, height_m: ArrayLike | None = None
     ) -> tuple[Array, Array]:
         """Return longitude and latitude (degrees) of positions in the scene."""
         line, sample = np.broadcast_arrays(np.asarray(line_px, np.float64), np.asarray(sample_px, np.float64))
@@ -68,7 +70,9 @@ class GcpGeometry(SceneGeometry):
         beyond = spline.ev(y, x, dx=1) * (line - y) + spline.ev(y, x, dy=1) * (sample - x)
         return np.asarray(inside + beyond)
 
-    def pixel(self, lon_deg: ArrayLike, lat_deg: ArrayLike, height_m: ArrayLike = 0.0) -> tuple[Array, Array]:
+    def pixel(
+        self, lon_deg: ArrayLike, lat_deg: ArrayLike, height_m: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """Return line and sample of places: the inverse of lonlat."""
         lon, lat = np.broadcast_arrays(np.asarray(lon_deg, np.float64), np.asarray(lat_deg, np.float64))
         lon = (lon - self._middle_lon + 180) % 360 - 180 + self._middle_lon

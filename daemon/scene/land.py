@@ -1,24 +1,33 @@
-"""Land in a scene: a coastline drawn into the image, window by window."""
+"""Land in a scene: a coastline drawn into the image, and how far places are from it."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rasterio.features import rasterize
 
 from daemon.errors import SceneCorrupt
-from daemon.scene.raster import Window
-from engine.runtime.land import Coastline, clip_ring
+from daemon.scene.spans import Spans
+from engine.runtime.land import Coastline
+from engine.runtime.shore import Shore
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
+
+    from daemon.scene.raster import Window
 
 Array = NDArray[np.float64]
+
+CELL_PX = 8  # side of the cells that `cells` tells of
+SEA, MIXED, LAND = 0, 1, 2  # what a cell is
 
 _MARGIN_PX = 256  # windows reach beyond the scene by less
 _GRID = 9  # places a side that tell a scene's bounds
 _BEYOND_DEG = 0.03  # what the bounds may miss between those places
 _EDGE_DEG = 0.05  # longer edges get vertices between: straight in degrees is not straight in the image
+_OUTLINE_DEG = 0.05  # how far a footprint's straight edges may run beside the scene's
 
 
 class LandSource(Protocol):
@@ -30,6 +39,15 @@ class LandSource(Protocol):
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return True on land, [lines, samples]; a window may reach beyond the scene."""
+
+    def cells(self) -> NDArray[np.uint8]:
+        """Return SEA, MIXED or LAND for each cell of 8 x 8 px of the scene, [rows, cols]."""
+
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the runs of land along lines: line, first sample, the sample after the last; [n] each."""
+
+    def shore_m(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
+        """Return the distance to the nearest land, 0 on land, inf beyond 50 km, [...]."""
 
 
 class Geometry(Protocol):
@@ -47,57 +65,101 @@ class Geometry(Protocol):
 
 
 class SceneLand:
-    """A coastline seen through a scene's geometry.
+    """A coastline seen through a scene's geometry; drawn once, at the first question.
 
-    The rings are projected once, at the first call, and drawn anew for each window.
+    What counts as land, lakes and inland seas among it, is the coastline's choice.
     """
 
-    def __init__(self, coastline: Coastline, geometry: Geometry, *, inland_water: bool = True) -> None:
+    def __init__(self, coastline: Coastline, geometry: Geometry) -> None:
         self._coastline = coastline
         self._geometry = geometry
-        self._inland_water = inland_water
-        self.version = coastline.version + ("" if inland_water else "/no-inland-water")
+        self.version = coastline.version
 
     def mask(self, window: Window) -> NDArray[np.bool_]:
         """Return True where the centre of a pixel lies on land, [lines, samples]."""
-        shape = (window.lines, window.samples)
-        boxes, rings, levels = self._rings
-        low = np.array([window.line, window.sample]) - 1.0
-        high = np.array([window.line + window.lines, window.sample + window.samples], float)
-        shapes = []
-        for index in np.flatnonzero(((boxes[:, :2] <= high) & (boxes[:, 2:] >= low)).all(axis=1)):
-            ring = _clip_to_box(rings[index], low, high)
-            if len(ring) >= 3:
-                # rasterize counts from the corner of the first pixel, we from its centre
-                corners = (ring - (window.line, window.sample) + 0.5)[:, ::-1]
-                closed = [*corners.tolist(), corners[0].tolist()]
-                shapes.append(({"type": "Polygon", "coordinates": [closed]}, int(levels[index] % 2)))
-        if not shapes:
-            return np.zeros(shape, bool)
-        drawn: NDArray[np.uint8] = rasterize(shapes, shape, fill=0, dtype="uint8")
-        return drawn.view(bool)
+        return self._spans.mask(window.line, window.sample, window.lines, window.samples)
+
+    def cells(self) -> NDArray[np.uint8]:
+        """Return SEA, MIXED or LAND for each cell of 8 x 8 px, [rows, cols]: exactly what `mask` holds."""
+        return self._spans.cells(self._geometry.shape, CELL_PX)
+
+    def runs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the runs of land along lines, by line and sample: what `mask` holds."""
+        return self._spans.line, self._spans.start, self._spans.stop
+
+    def shore_m(self, line_px: ArrayLike, sample_px: ArrayLike) -> Array:
+        """Return the distance of positions to the nearest land, in metres.
+
+        Args:
+            line_px: lines, [...].
+            sample_px: samples, [...].
+
+        Returns:
+            0 on land, inf beyond 50 km, [...].
+        """
+        line, sample = np.broadcast_arrays(np.asarray(line_px, float), np.asarray(sample_px, float))
+        distance = np.zeros(line.shape)
+        sea = ~self._spans.at(line, sample)
+        if sea.any():
+            distance[sea] = self._shore.distance_m(*self._geometry.lonlat(line[sea], sample[sea]))
+        return distance
 
     @cached_property
-    def _rings(self) -> tuple[Array, list[Array], NDArray[np.int64]]:
-        """Boxes [n, 4] (first line, sample, last line, sample), rings of (line, sample), levels; by level."""
-        west, south, east, north = _bounds(self._geometry)
-        low, high = np.array([west, south]), np.array([east, north])
-        found = self._coastline.polygons(west, south, east, north, inland_water=self._inland_water)
-        near = [_densified(_clip_to_box(ring.points, low, high)) for ring in found]
-        counts = np.array([len(points) for points in near], int)
-        if not counts.any():
-            return np.empty((0, 4)), [], np.empty(0, np.int64)
-        image = np.stack(self._geometry.pixel(*np.concatenate(near).T), axis=1)
-        margin = np.array([_MARGIN_PX, _MARGIN_PX], float)
-        rings, levels = [], []
-        for ring, part in zip(found, np.split(image, np.cumsum(counts)[:-1]), strict=True):
-            seen = part[np.isfinite(part).all(axis=1)]
-            visible = _clip_to_box(seen, -margin, self._geometry.shape + margin)
-            if len(visible) >= 3:
-                rings.append(visible)
-                levels.append(ring.level)
-        boxes = [np.concatenate([ring.min(axis=0), ring.max(axis=0)]) for ring in rings]
-        return np.array(boxes).reshape(-1, 4), rings, np.array(levels, int)
+    def _box(self) -> tuple[float, float, float, float]:
+        return _bounds(self._geometry)
+
+    @cached_property
+    def _shore(self) -> Shore:
+        return Shore(self._coastline, self._box)
+
+    @cached_property
+    def _spans(self) -> Spans:
+        west, south, east, north = self._box
+        found = self._coastline.rings(west, south, east, north)
+        near = found.clip_box((west, south), (east, north)).densified(_EDGE_DEG)
+        image = near.moved(np.stack(self._geometry.pixel(*near.points.T), axis=1)) if len(near) else near
+        lines, samples = ((-_MARGIN_PX, size + _MARGIN_PX) for size in self._geometry.shape)
+        return Spans.draw(image, lines, samples)
+
+
+def relevant(coastline: Coastline, footprint: BaseGeometry) -> bool:
+    """Return whether there can be sea in a scene, from its footprint alone.
+
+    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the
+    edges that a provider draws straight, is land: then no pixel of the scene is sea.
+
+    Args:
+        coastline: says what counts as land.
+        footprint: longitude and latitude, split at the antimeridian.
+
+    Raises:
+        SceneCorrupt: the footprint is empty.
+    """
+    from shapely import box, contains_xy, get_parts, make_valid, polygons, union_all
+
+    if footprint.is_empty:
+        raise SceneCorrupt("got an empty footprint, expected an area in longitude and latitude")
+    for part in get_parts(footprint):
+        west, south, east, north = part.bounds
+        lon, lat = (
+            axis.ravel() for axis in np.meshgrid(np.linspace(west, east, 7), np.linspace(south, north, 7))
+        )
+        inside = contains_xy(part, lon, lat)
+        if not coastline.is_land(lon[inside], lat[inside]).all():
+            return True  # the common case, without a ring being drawn
+        margin = _OUTLINE_DEG / max(float(np.cos(np.radians(max(map(abs, part.bounds[1::2]))))), 0.01)
+        area = part.buffer(margin)
+        west, south, east, north = area.bounds
+        rings = coastline.rings(west, max(south, -90.0), east, min(north, 90.0))
+        near = rings.clip_box((west, south), (east, north))
+        dry = box(0, 0, 0, 0)
+        for level in np.unique(near.levels):
+            shapes = near.take(near.levels == level).split()
+            drawn = union_all([make_valid(polygons(ring)) for ring in shapes if len(ring) >= 3])
+            dry = dry.union(drawn) if level % 2 else dry.difference(drawn)
+        if not dry.covers(area):
+            return True
+    return False
 
 
 def _bounds(geometry: Geometry) -> tuple[float, float, float, float]:
@@ -120,28 +182,3 @@ def _bounds(geometry: Geometry) -> tuple[float, float, float, float]:
         west, east = -180.0, 180.0
         south, north = (south, 90.0) if north > 0 else (-90.0, north)
     return west, south, east, north
-
-
-def _densified(ring: Array) -> Array:
-    """Return a ring whose edges are at most _EDGE_DEG long."""
-    if len(ring) == 0:
-        return ring
-    following = np.roll(ring, -1, axis=0)
-    pieces = np.maximum(np.ceil(np.abs(following - ring).max(axis=1) / _EDGE_DEG), 1).astype(int)
-    if pieces.max() == 1:
-        return ring
-    edge = np.repeat(np.arange(len(ring)), pieces)
-    part = (np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) / pieces[edge]
-    dense: Array = ring[edge] + part[:, None] * (following - ring)[edge]
-    return dense
-
-
-def _clip_to_box(ring: Array, low: Array, high: Array) -> Array:
-    if (ring >= low).all() and (ring <= high).all():
-        return ring
-    for axis in (0, 1):
-        for bound, upper in ((low[axis], True), (high[axis], False)):
-            if len(ring) == 0:
-                return ring
-            ring = clip_ring(ring, axis, float(bound), upper=upper)
-    return ring

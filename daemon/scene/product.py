@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -12,21 +11,28 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from daemon.errors import SceneCorrupt, SceneUnsupported
-from daemon.scene.calibrate import Calibration, Lut, Noise, parse_calibration, parse_noise
-from daemon.scene.files import DEFAULT_SCHEMES, MANIFEST, PRODUCT_INFO, Files, find_files
+from daemon.scene.calibrate import Calibration, Lut, Noise, Positions, parse_calibration, parse_noise
+from daemon.scene.checks import check_grid
+from daemon.scene.files import DEFAULT_SCHEMES
 from daemon.scene.geometry import RangeDopplerGeometry, SceneGeometry
 from daemon.scene.names import ProductName
 from daemon.scene.raster import Raster, Window
 from daemon.scene.rfi import Rfi, parse_rfi
-from daemon.scene.safe import Annotation, Manifest, parse_annotation, parse_manifest
+from daemon.scene.safe import Annotation, Manifest, ipf_notes, parse_annotation
+from daemon.scene.source import Source, find_source
 
 __all__ = ["Band", "Radiometry", "Scene", "Window", "open_scene"]
 
 # sigmaNought of IW GRDH lies between 558 and 666; where a product comes without its table, this stands in.
 NOMINAL_SIGMA_NOUGHT = 600.0
 
+# The peak of the noise-equivalent sigma0 over the swath: the mission's requirement is -22 dB, real products
+# lie at -22 to -30. A table far outside is scaled otherwise than the forms we know.
+NESZ_PEAK_DB = (-40.0, -15.0)
+# Slices of one datatake share orbit and datatake and lie 25 s apart: their times tell them apart.
+START_TOLERANCE_S = 5.0
+
 Float32 = NDArray[np.float32]
-Roles = Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +111,19 @@ class Scene:
         nesz = band.noise.power(lines, samples) * gain * valid
         return Radiometry(dn, intensity, nesz, intensity - nesz, valid)
 
+    def tables(self, polarisation: str, lines: Positions, samples: Positions) -> tuple[Float32, Float32]:
+        """Return 1 / A^2 and the noise power in DN^2 at increasing positions, [h, w] or [1, w] each."""
+        band = self.bands[polarisation]
+        return band.calibration.gain(lines, samples), band.noise.power(lines, samples)
+
+    def read_lines(self, polarisation: str, first_line: int, out: NDArray[np.uint16]) -> None:
+        """Fill whole lines of digital numbers, [lines, samples]; as `Raster.read_lines`."""
+        self.bands[polarisation].raster.read_lines(first_line, out)
+
+    def block_lines(self, polarisation: str) -> int:
+        """Return how many lines a block of the file holds."""
+        return self.bands[polarisation].raster.block_lines
+
     def close(self) -> None:
         """Let go of the files."""
         for band in self.bands.values():
@@ -119,13 +138,21 @@ class Scene:
         self.close()
 
 
-def open_scene(uri: str, schemes: Collection[str] = DEFAULT_SCHEMES, hosts: Collection[str] = ()) -> Scene:
+def open_scene(
+    uri: str,
+    schemes: Collection[str] = DEFAULT_SCHEMES,
+    hosts: Collection[str] = (),
+    verify_pixels: bool = False,
+) -> Scene:
     """Open a product: a SAFE or COG folder, a zip of one, or AWS's layout; local or remote.
+
+    Metadata are checked against the manifest's checksums, except in AWS's layout, which renames the files.
 
     Args:
         uri: a path or URI.
         schemes: what may be read.
         hosts: what hosts (s3: buckets) may be read from.
+        verify_pixels: check the measurement files' checksums too; that reads them once more.
 
     Raises:
         SceneMissing: there is no product at that place.
@@ -133,91 +160,41 @@ def open_scene(uri: str, schemes: Collection[str] = DEFAULT_SCHEMES, hosts: Coll
         SceneUnsupported: a sound product of a kind that is not processed, or a place that is not allowed.
         SourceUnavailable: its host does not answer.
     """
-    files = find_files(uri, schemes, hosts)
-    if files.has(PRODUCT_INFO):
-        name = _aws_name(files)
-        roles = _aws_roles(files, name)
-    else:
-        name, roles = ProductName.parse(files.name), {}
-    _check_supported(name)
-    manifest = Manifest("unknown", None, {})
-    if files.has(MANIFEST):
-        manifest = parse_manifest(files.read(MANIFEST), f"{files.name}/{MANIFEST}")
-    if name.kind == "AWS" and not files.has(roles["product", name.polarisations[0]]):
-        return _open_without_annotation(uri, files, name, manifest)
-    return _open(uri, files, name, manifest, roles or manifest.files)
+    source = find_source(uri, schemes, hosts, verify_pixels)
+    return _open(uri, source) if source.annotated else _open_without_annotation(uri, source)
 
 
-def _check_supported(name: ProductName) -> None:
-    what = f"{name.mode} {name.product_type}{name.resolution.strip('_')}"
-    if name.product_type != "GRD" or name.resolution != "H" or name.product_class != "S":
-        raise SceneUnsupported(f"{name}: got {what} of class {name.product_class}, expected standard GRDH")
-    if name.mode in ("EW", "WV"):
-        raise SceneUnsupported(f"{name}: got {what}, expected IW: the model has not seen {name.mode}")
-
-
-def _aws_name(files: Files) -> ProductName:
-    try:
-        return ProductName.parse(str(json.loads(files.read(PRODUCT_INFO))["id"]), "AWS")
-    except (ValueError, KeyError, TypeError) as error:
-        raise SceneCorrupt(f"{files.name}/{PRODUCT_INFO}: got no product id ({error!r})") from None
-
-
-def _aws_roles(files: Files, name: ProductName) -> dict[tuple[str, str], str]:
-    """Return the paths that the layout fixes; a decimated scene keeps its pixels at the top."""
-    roles = {}
-    for polarisation in name.polarisations:
-        stem = f"{name.mode.lower()}-{polarisation.lower()}"
-        roles["product", polarisation] = f"annotation/{stem}.xml"
-        for lut in ("calibration", "noise"):
-            roles[lut, polarisation] = f"annotation/calibration/{lut}-{stem}.xml"
-        roles["rfi", polarisation] = f"annotation/rfi/rfi-{stem}.xml"
-        roles["measurement", polarisation] = f"measurement/{stem}.tiff"
-    return roles
-
-
-def _raster(files: Files, path: str) -> Raster:
-    return Raster(files.gdal_name(path), f"{files.name}/{path}", files.size(path), files.remote)
-
-
-def _open(uri: str, files: Files, name: ProductName, manifest: Manifest, roles: Roles) -> Scene:
+def _open(uri: str, source: Source) -> Scene:
     """Open a complete product."""
+    name = source.name
     bands: dict[str, Band] = {}
     annotations: list[Annotation] = []
     notes: list[str] = []
     try:
         for polarisation in name.polarisations:
-            paths = {}
-            for role in ("product", "calibration", "noise", "measurement"):
-                if (role, polarisation) not in roles:
-                    raise SceneCorrupt(
-                        f"{name}: got no {role} of {polarisation}, expected "
-                        f"{' and '.join(name.polarisations)} as the name says: fetch the product again"
-                    )
-                paths[role] = roles[role, polarisation]
-            source = {role: f"{name}/{path}" for role, path in paths.items()}
-            annotation = parse_annotation(files.read(paths["product"]), source["product"])
-            _check_annotation(name, polarisation, annotation, source["product"])
-            calibration = parse_calibration(files.read(paths["calibration"]), source["calibration"])
-            noise = parse_noise(files.read(paths["noise"]), source["noise"])
-            if noise.zero:
-                notes.append(f"{polarisation}: the noise table is zero everywhere: nothing was subtracted")
-            raster = _raster(files, paths["measurement"])
+            annotation = parse_annotation(*source.read("product", polarisation))
+            path = source.path("product", polarisation)
+            _check_annotation(name, polarisation, annotation, f"{name}/{path}")
+            calibration, noise = _tables(source, polarisation)
+            path = source.path("measurement", polarisation)
+            raster = source.raster(path)
             bands[polarisation] = Band(raster.gdal_name, calibration, noise, raster)
             if not raster.shape == annotation.shape == (annotations or [annotation])[0].shape:
                 raise SceneCorrupt(
-                    f"{source['measurement']}: got {raster.shape} pixels, expected {annotation.shape} as "
-                    "annotated, the same in each polarisation"
+                    f"{name}/{path}: got {raster.shape} pixels, expected {annotation.shape} as annotated, "
+                    "the same in each polarisation"
                 )
+            notes += _noise_notes(polarisation, bands[polarisation], annotation.shape)
             annotations.append(annotation)
         first = annotations[0]
-        rfi = _rfi(files, roles, notes)
+        rfi = _rfi(source, notes)
         geometry = RangeDopplerGeometry(first)
         footprint = geometry.footprint()
     except BaseException:
         for band in bands.values():
             band.raster.close()
         raise
+    manifest = source.manifest
     return Scene(
         name=name,
         uri=uri,
@@ -230,28 +207,30 @@ def _open(uri: str, files: Files, name: ProductName, manifest: Manifest, roles: 
         bands=bands,
         geometry=geometry,
         footprint=footprint,
-        notes=(*_mode_notes(name), *notes),
+        notes=(*ipf_notes(manifest.ipf), *notes, *source.notes),
         annotation=first,
         rfi=rfi,
     )
 
 
-def _rfi(files: Files, roles: Roles, notes: list[str]) -> dict[str, Rfi]:
+def _rfi(source: Source, notes: list[str]) -> dict[str, Rfi]:
     """Read the reports on interference; one that is broken is noted, and no reason to refuse a scene."""
     found = {}
-    for (role, polarisation), path in roles.items():
-        if role == "rfi" and files.has(path):
+    for role, polarisation in source.roles:
+        if role == "rfi" and source.files.has(source.path(role, polarisation)):
             try:
-                found[polarisation] = parse_rfi(files.read(path), f"{files.name}/{path}")
+                found[polarisation] = parse_rfi(*source.read(role, polarisation))
             except SceneCorrupt as error:
                 notes.append(f"interference unknown: {error}")
     return found
 
 
 def _check_annotation(name: ProductName, polarisation: str, annotation: Annotation, source: str) -> None:
-    said = (name.platform, name.product_type, polarisation, name.absolute_orbit, name.datatake)
+    said = (name.platform, name.mode, name.product_type, polarisation, name.absolute_orbit, name.datatake)
     got = (
         annotation.platform,
+        # Some StripMap files state the mode, others the beam.
+        name.mode if annotation.mode == "SM" and name.stripmap else annotation.mode,
         annotation.product_type,
         annotation.polarisation,
         annotation.absolute_orbit,
@@ -259,9 +238,47 @@ def _check_annotation(name: ProductName, polarisation: str, annotation: Annotati
     )
     if got != said:
         raise SceneCorrupt(
-            f"{source}: got platform, type, polarisation, orbit, datatake {got}, expected {said} as the "
-            "name says"
+            f"{source}: got platform, mode, type, polarisation, orbit, datatake {got}, expected {said} as "
+            "the name says"
         )
+    if abs((annotation.first_line - name.start).total_seconds()) > START_TOLERANCE_S:
+        raise SceneCorrupt(
+            f"{source}: got a first line at {annotation.first_line:%H:%M:%S}, expected "
+            f"{name.start:%H:%M:%S} as the name says: of another slice"
+        )
+
+
+def _tables(source: Source, polarisation: str) -> tuple[Calibration, Noise]:
+    """Read calibration and noise, of that polarisation and no other."""
+    calibration = parse_calibration(*source.read("calibration", polarisation))
+    noise = parse_noise(*source.read("noise", polarisation))
+    for role, stated in (("calibration", calibration.polarisation), ("noise", noise.polarisation)):
+        if stated not in (None, polarisation):
+            raise SceneCorrupt(
+                f"{source.name}/{source.path(role, polarisation)}: got tables of {stated}, expected "
+                f"{polarisation} as the file's name says"
+            )
+    return calibration, noise
+
+
+def _noise_notes(polarisation: str, band: Band, shape: tuple[int, int]) -> list[str]:
+    """Say what a reader must know of a noise table."""
+    if band.noise.range_lut is None or band.noise.zero:
+        return [f"{polarisation}: the noise table is zero everywhere: nothing was subtracted"]
+    notes = []
+    lowest, _ = band.noise.range_lut.bounds
+    if lowest < 0:
+        notes.append(f"{polarisation}: the noise table goes down to {lowest:g}, expected nothing below zero")
+    lines, samples = (np.linspace(0, size - 1, 65) for size in shape)
+    nesz = band.calibration.gain(lines, samples) * band.noise.power(lines, samples)
+    peak_db = 10 * np.log10(max(float(nesz.max()), 1e-12))
+    low, high = NESZ_PEAK_DB
+    if not low <= peak_db <= high:
+        notes.append(
+            f"{polarisation}: the noise-equivalent sigma0 peaks at {peak_db:.1f} dB, expected {low:g} to "
+            f"{high:g}: the table may be scaled otherwise; it was subtracted as it stands"
+        )
+    return notes
 
 
 def _relative_orbit(name: ProductName, manifest: Manifest, notes: list[str]) -> int:
@@ -275,16 +292,11 @@ def _relative_orbit(name: ProductName, manifest: Manifest, notes: list[str]) -> 
     return manifest.relative_orbit
 
 
-def _mode_notes(name: ProductName) -> tuple[str, ...]:
-    if name.mode == "IW":
-        return ()
-    return (f"StripMap ({name.mode}): the model was trained on IW",)
-
-
-def _open_without_annotation(uri: str, files: Files, name: ProductName, manifest: Manifest) -> Scene:
+def _open_without_annotation(uri: str, source: Source) -> Scene:
     """Open a scene that has pixels and ground control points only, and say what that costs."""
     from daemon.scene.gcps import GcpGeometry  # scipy is slow to import, and a complete product needs none
 
+    name, files = source.name, source.files
     bands: dict[str, Band] = {}
     table = np.array([NOMINAL_SIGMA_NOUGHT])
     calibration = Calibration(Lut([0.0], [np.zeros(1)], [table], "nominal sigmaNought"))
@@ -292,12 +304,16 @@ def _open_without_annotation(uri: str, files: Files, name: ProductName, manifest
         for polarisation in name.polarisations:
             file = f"{name.mode.lower()}-{polarisation.lower()}.tiff"
             path = file if files.has(file) else f"measurement/{file}"
-            raster = _raster(files, path)
+            raster = source.raster(path)
             bands[polarisation] = Band(raster.gdal_name, calibration, Noise(None), raster)
         raster = next(iter(bands.values())).raster
         if any(band.raster.shape != raster.shape for band in bands.values()):
             raise SceneCorrupt(f"{name}: got polarisations of different shapes, expected the same")
-        geometry = GcpGeometry(raster.gcps, raster.shape, name.start, name.stop)
+        points = raster.gcps
+        if len(points):
+            line, sample, lon, lat = points.T
+            check_grid(line, sample, lon, lat, raster.gcp_heights_m, f"{files.name}: ground control points")
+        geometry = GcpGeometry(points, raster.shape, name.start, name.stop)
         footprint = geometry.footprint()
     except BaseException:
         for band in bands.values():
@@ -311,19 +327,21 @@ def _open_without_annotation(uri: str, files: Files, name: ProductName, manifest
         "without annotation: the noise is unknown: nothing was subtracted",
         f"without annotation: a spacing of {along:g} x {across:g} m, measured between ground control points",
     ]
-    ipf = manifest.ipf if manifest.ipf != "unknown" else raster.software.rpartition("IPF ")[2] or "unknown"
+    ipf = source.manifest.ipf
+    if ipf == "unknown":
+        ipf = raster.software.rpartition("IPF ")[2] or "unknown"
     return Scene(
         name=name,
         uri=uri,
         shape=raster.shape,
         spacing_m=(along, across),
-        relative_orbit=_relative_orbit(name, manifest, notes),
+        relative_orbit=_relative_orbit(name, source.manifest, notes),
         orbit_direction="ASCENDING" if lat[1] > lat[0] else "DESCENDING",
         ipf=ipf,
         polarisations=name.polarisations,
         bands=bands,
         geometry=geometry,
         footprint=footprint,
-        notes=(*_mode_notes(name), *notes),
+        notes=(*ipf_notes(ipf), *notes),
         annotation=None,
     )

@@ -15,6 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from daemon.errors import SceneCorrupt, SourceUnavailable
+from daemon.scene.strips import strips_of
 
 _REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -22,6 +23,9 @@ _REMOTE = {
     "GDAL_HTTP_MAX_RETRY": "2",
     "GDAL_HTTP_RETRY_DELAY": "1",
 }
+
+# Where and how much is looked at to see that an image varies; of fewer pixels nothing is concluded.
+_PLACES, _PLACE_PX, _FEW_PX = 16, 32, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Raster:
             )
         with self._translated(), warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            self._dataset = rasterio.open(gdal_name)
+            # No other driver: a file of another format could point GDAL to other places.
+            self._dataset = rasterio.open(gdal_name, driver="GTiff")
         self.shape: tuple[int, int] = self._dataset.shape
         count, dtype = self._dataset.count, self._dataset.dtypes[0]
         if (count, dtype) != (1, "uint16"):
@@ -62,6 +67,7 @@ class Raster:
             raise SceneCorrupt(f"{label}: got {count} bands of {dtype}, expected one of uint16")
         if size is not None:
             self._check_length(size)
+        self._strips = strips_of(gdal_name)
 
     def _check_length(self, size: int) -> None:
         """Compare the file's size with where the last block ends: a broken transfer cuts the tail."""
@@ -89,10 +95,37 @@ class Raster:
                 raise SourceUnavailable(f"{self.label}: got {reason!r} reading pixels") from None
             raise SceneCorrupt(f"{self.label}: got {reason!r} reading pixels: fetch it again") from None
 
+    def check_speckle(self) -> None:
+        """Look at a few places, from the top on until one varies: every radar image speckles.
+
+        Raises:
+            SceneCorrupt: all of them hold one and the same number, other than 0.
+            SourceUnavailable: the host does not answer.
+        """
+        values: set[int] = set()
+        pixels = 0
+        for place in range(1, 2 * _PLACES, 2):
+            line, sample = (size * place // (2 * _PLACES) for size in self.shape)
+            dn = self.read(Window(line, sample, _PLACE_PX, _PLACE_PX))
+            values.update(np.unique(dn[dn > 0]).tolist())
+            pixels += int(np.count_nonzero(dn))
+            if len(values) > 1:
+                return
+        if pixels > _FEW_PX:
+            raise SceneCorrupt(
+                f"{self.label}: got the number {values.pop()} wherever there is data, expected speckle: no "
+                "radar image, and nothing seen in it would say nothing; fetch the product again"
+            )
+
     @property
     def software(self) -> str:
         """What the file says that wrote it; empty where it does not."""
         return str(self._dataset.tags().get("TIFFTAG_SOFTWARE", ""))
+
+    @property
+    def gcp_heights_m(self) -> NDArray[np.float64]:
+        """Heights of the ground control points, [n]."""
+        return np.array([point.z or 0.0 for point in self._dataset.gcps[0]])
 
     @property
     def gcps(self) -> NDArray[np.float64]:
@@ -100,6 +133,26 @@ class Raster:
         points = self._dataset.gcps[0]
         # GDAL counts from the first pixel's corner
         return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
+
+    @property
+    def block_lines(self) -> int:
+        """Lines of a block of the file: reading them together decodes it once."""
+        return int(self._dataset.block_shapes[0][0])
+
+    def read_lines(self, first_line: int, out: NDArray[np.uint16]) -> None:
+        """Fill whole lines of digital numbers, [lines, samples], contiguous, all within the scene.
+
+        Raises:
+            SceneCorrupt: the file breaks off or does not decode.
+            SourceUnavailable: its host does not answer.
+        """
+        if self._strips is not None:
+            with self._translated():
+                self._strips.read_into(first_line, out)
+            return
+        part = RasterWindow(0, first_line, self.shape[1], len(out))
+        with self._lock, self._translated():
+            self._dataset.read(1, window=part, out=out)
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return digital numbers, [h, w]; 0 beyond the scene.

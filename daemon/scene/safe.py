@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.errors import SceneCorrupt
+from daemon.scene.checks import check_grid, check_orbit
 from daemon.scene.xml import Node, parse
 from engine.errors import InputError
 from engine.runtime.geometry import Orbit
@@ -34,11 +35,13 @@ class Manifest:
         ipf: version of the processor; "unknown" where it is not stated.
         relative_orbit: as stated; None where it is not.
         files: path in the product by role (product, calibration, noise, rfi, measurement) and polarisation.
+        checksums: algorithm and hexadecimal digest by path.
     """
 
     ipf: str
     relative_orbit: int | None
     files: Mapping[tuple[str, str], str]
+    checksums: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def safe_member(path: str, source: str) -> str:
@@ -63,22 +66,56 @@ def parse_manifest(data: bytes, source: str = "manifest.safe") -> Manifest:
     files: dict[tuple[str, str], str] = {}
     for location in root.element.iter("fileLocation"):
         path = safe_member(location.get("href", ""), source)
-        match = _HREF.fullmatch(path)
-        if match:
-            role = match["lut"] or match["rfi"] or match["image"] or "product"
-            files[role, match["polarisation"].upper()] = path
+        found = role_of(path)
+        if found:
+            if files.setdefault(found, path) != path:
+                raise SceneCorrupt(f"{source}: got {files[found]} and {path}, expected one {' '.join(found)}")
+    checksums: dict[str, tuple[str, str]] = {}
+    for stream in root.element.iter("byteStream"):
+        where, said = stream.find("fileLocation"), stream.find("checksum")
+        if where is not None and said is not None and said.text:
+            path = safe_member(where.get("href", ""), source)
+            checksums[path] = said.get("checksumName", "MD5").upper(), said.text.strip().lower()
     orbits = [
         node.text
         for node in root.element.iter(f"{_SAFE}relativeOrbitNumber")
         if node.get("type", "start") == "start"
     ]
-    ipf = [
+    versions = [
         node.get("version", "")
         for node in root.element.iter(f"{_SAFE}software")
         if "IPF" in node.get("name", "")
     ]
-    orbit = int(orbits[0]) if orbits and orbits[0] and orbits[0].strip().isdigit() else None
-    return Manifest(ipf[0] if ipf else "unknown", orbit, files)
+    number = int(orbits[0]) if orbits and orbits[0] and orbits[0].strip().isdigit() else None
+    return Manifest("".join(versions[:1]).strip() or "unknown", number, files, checksums)
+
+
+def role_of(path: str) -> tuple[str, str] | None:
+    """Return role and polarisation of a file by its path in the product; None where it has no part here."""
+    match = _HREF.fullmatch(path)
+    if match is None:
+        return None
+    return match["lut"] or match["rfi"] or match["image"] or "product", match["polarisation"].upper()
+
+
+# The oldest and the newest processor whose products have been read; the forms between them are known.
+IPF_KNOWN = ((2, 36), (3, 90))
+
+
+def ipf_notes(ipf: str) -> tuple[str, ...]:
+    """Say that a product's processor is not known; nothing where it is.
+
+    An unknown processor is no reason to refuse a scene: what does not parse is refused anyway, and a new
+    version appears on a day when ships must be seen. But it is said, never taken for a known one silently.
+    """
+    match = re.fullmatch(r"(\d{1,3})\.(\d{1,3})", ipf)
+    if match and IPF_KNOWN[0] <= (int(match[1]), int(match[2])) <= IPF_KNOWN[1]:
+        return ()
+    known = " to ".join(f"{major:03d}.{minor:02d}" for major, minor in IPF_KNOWN)
+    return (
+        f"ipf_unknown: got processor version {ipf!r}, known are {known}: read by the known forms; check "
+        "radiometry and noise of such a product once",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +176,8 @@ def parse_annotation(data: bytes, source: str = "annotation") -> Annotation:
         source: its name, for messages.
 
     Raises:
-        SceneCorrupt: it does not parse, or lacks what geolocation needs.
+        SceneCorrupt: it does not parse, lacks what geolocation needs, its orbit does not cover the scene, or
+            its geolocation grid folds.
     """
     root = parse(data, source, "product")
     header = root.all("adsHeader")[0]
@@ -155,6 +193,18 @@ def parse_annotation(data: bytes, source: str = "annotation") -> Annotation:
             "more than 0"
         )
     times, origins, conversions = _conversions(root, epoch)
+    orbit, grid = _orbit(general, epoch), _grid(root, epoch)
+    check_orbit(orbit, (shape[0] - 1) * interval, source)
+    check_grid(
+        grid.line_px,
+        grid.sample_px,
+        grid.lon_deg,
+        grid.lat_deg,
+        grid.height_m,
+        source,
+        grid.azimuth_time_s,
+        grid.slant_range_time_s,
+    )
     return Annotation(
         platform=header.text("missionId"),
         mode=header.text("mode"),
@@ -168,11 +218,11 @@ def parse_annotation(data: bytes, source: str = "annotation") -> Annotation:
         shape=shape,
         spacing_m=spacing,
         frequency_hz=general.number("productInformation/radarFrequency"),
-        orbit=_orbit(general, epoch),
+        orbit=orbit,
         conversion_times_s=times,
         conversion_origins_m=origins,
         conversions=conversions,
-        grid=_grid(root, epoch),
+        grid=grid,
         prf_hz={
             node.text("swath"): node.number("prf")
             for node in general.all("downlinkInformationList/downlinkInformation", least=0)

@@ -83,7 +83,7 @@ def _scene(notice: Mapping[str, Any], body: Mapping[str, Any], received: datetim
                 "published": _utc(notice.get("s3Ingestion")),
             },
             "platform": notice.get("missionId"),
-            "mode": notice.get("mode"),
+            "mode": name.mode,  # of StripMap the notice says SM, and only the name which beam
             "product_type": notice.get("productType"),
             "resolution": notice.get("resolution") or resolution_of(name),
             "polarisations": POLARISATIONS.get(str(notice.get("polarization")), name.polarisations),

@@ -62,8 +62,8 @@ def insert_run(session: Session, result: SceneResult, acquisition_id: int, produ
             smallest_ship_m=coverage.smallest_ship_m,
             rcs_model=coverage.rcs_model,
             clutter=[_json(asdict(clutter)) for clutter in coverage.clutter],
-            sensitivity=[_json(asdict(cell)) for cell in getattr(coverage, "sensitivity", ())],
-            false_alarms_per_1000_km2=getattr(coverage, "false_alarms_per_1000_km2", None),
+            sensitivity=[_json(asdict(cell)) for cell in coverage.sensitivity],
+            false_alarms_per_1000_km2=coverage.false_alarms_per_1000_km2,
         )
     )
     session.flush()
@@ -126,7 +126,7 @@ def _ghost_place(run_id: str, place: FoundGhostPlace) -> dict[str, Any]:
 def _candidate(run_id: str, candidate: FoundCandidate) -> dict[str, Any]:
     measured = "length_m length_low_m length_high_m width_m axis_deg shore_m"
     return {
-        **{name: getattr(candidate, name, None) for name in measured.split()},
+        **{name: getattr(candidate, name) for name in measured.split()},
         "run_id": run_id,
         "index": candidate.index,
         "position": _point(candidate.lon_deg, candidate.lat_deg),
@@ -147,12 +147,11 @@ def _candidate(run_id: str, candidate: FoundCandidate) -> dict[str, Any]:
 def _detection(run_id: str, detection: FoundDetection) -> dict[str, Any]:
     same = (
         "id label score line_px sample_px length_m length_low_m length_high_m width_m axis_deg peak_db "
-        "contrast_db incidence_deg measured prior_status prior_year brightness_db"
+        "contrast_db incidence_deg measured prior_status prior_year brightness_db range_to_velocity_s "
+        "azimuth_deg shift_bound_m shore_m"
     )
-    later = "range_to_velocity_s azimuth_deg shift_bound_m shore_m"
     return {
         **{name: getattr(detection, name) for name in same.split()},
-        **{name: getattr(detection, name, None) for name in later.split()},
         "run_id": run_id,
         "position": _point(detection.lon_deg, detection.lat_deg),
         "box_px": list(detection.box_px),
@@ -168,8 +167,11 @@ def _point(lon_deg: float, lat_deg: float) -> WKTElement:
 
 
 def _json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN or infinity: they become null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
+    """JSON has no NaN or infinity: they become null; nor tuples: they become lists."""
+    return {key: _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,6 +8,7 @@ and earth-fixed (ECEF), in metres and seconds, and vectorised: arguments broadca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -19,6 +20,8 @@ from engine.errors import InputError
 
 Array = NDArray[np.float64]
 Look = Literal["right", "left"]
+# Heights above WGS84 in metres of places, longitude and latitude in degrees: geoid.undulation_m is one.
+Surface = Callable[[Array, Array], Array]
 
 SPEED_OF_LIGHT_M_S = 299_792_458.0
 WGS84_A_M = 6_378_137.0
@@ -29,6 +32,9 @@ _E2 = WGS84_F * (2 - WGS84_F)
 _NODES = 4  # state vectors a polynomial runs through
 _ITERATIONS = 8  # Newton's method needs 3 to 5 here
 _TOLERANCE_M = 1e-5
+# A step of Newton's method so short leaves 2e-10 s: D = velocity . (ground - satellite) is all but linear in
+# time, |D'' / 2 D'| = 3 |velocity . acceleration| / 2 |velocity|^2 or about 2e-6 a second.
+_LAST_STEP_S = 1e-2
 
 
 def ecef_from_geodetic(lon_deg: ArrayLike, lat_deg: ArrayLike, height_m: ArrayLike = 0.0) -> Array:
@@ -169,7 +175,7 @@ def ground_point(
     orbit: Orbit,
     t_s: ArrayLike,
     slant_range_m: ArrayLike,
-    height_m: ArrayLike = 0.0,
+    height_m: ArrayLike | Surface = 0.0,
     look: Look = "right",
 ) -> tuple[Array, Array]:
     """Return where a zero-Doppler time and a slant range lie on the ground (range-Doppler).
@@ -178,20 +184,24 @@ def ground_point(
         orbit: path of the satellite.
         t_s: zero-Doppler time on the orbit's epoch, [...].
         slant_range_m: distance to the satellite, [...].
-        height_m: geodetic height of the ground above WGS84, [...].
+        height_m: geodetic height of the ground above WGS84, [...], or a surface whose slope is gentle, as the
+            geoid's.
         look: side of the satellite's track that the radar looks at.
 
     Returns:
         lon_deg, lat_deg, [...] each; NaN where the three surfaces do not meet.
     """
+    fixed = np.asarray(0.0 if callable(height_m) else height_m, np.float64)
     t, slant, height = np.broadcast_arrays(
-        np.asarray(t_s, np.float64), np.asarray(slant_range_m, np.float64), np.asarray(height_m, np.float64)
+        np.asarray(t_s, np.float64), np.asarray(slant_range_m, np.float64), fixed
     )
     p, v = orbit.at(t)
     ahead = v / np.linalg.norm(v, axis=-1, keepdims=True)
     x = _on_sphere(p, ahead, slant, height, 1.0 if look == "right" else -1.0)
     for _ in range(_ITERATIONS):
         lon, sin, cos, above = _geodetic(x)
+        if callable(height_m):
+            height = height_m(np.degrees(lon), np.degrees(np.arctan2(sin, cos)))
         up = np.stack([cos * np.cos(lon), cos * np.sin(lon), sin], -1)
         line = x - p
         reach = np.linalg.norm(line, axis=-1)
@@ -252,14 +262,17 @@ def zero_doppler(
     x = ecef_from_geodetic(lon_deg, lat_deg, height_m)
     first, last = orbit.span_s
     t = np.full(x.shape[:-1], (first + last) / 2)
+    p, v, a = orbit._state((first + last) / 2)  # one for all: this step comes within a few milliseconds
     for _ in range(_ITERATIONS):
-        p, v, a = orbit._state(t)
         line = x - p
-        step = _dot(v, line) / (_dot(v, v) - _dot(a, line))
-        before, t = t, np.clip(t + step, first, last)
-        if not np.any(np.abs(t - before) > 1e-10):
+        step = np.clip(t + _dot(v, line) / (_dot(v, v) - _dot(a, line)), first, last) - t
+        t = t + step
+        if not np.any(np.abs(step) > _LAST_STEP_S):
             break
-    p, v = orbit.at(t)
+        p, v, a = orbit._state(t)
+        step = np.zeros_like(t)
+    p = p + v * step[..., None] + a * (step**2 / 2)[..., None]
+    v = v + a * step[..., None]
     line = x - p
     slant = np.linalg.norm(line, axis=-1)
     side = _dot(np.cross(v, p), line)

@@ -1,11 +1,12 @@
 """The coastline that ships with the package: land and water rings of any box on Earth, in milliseconds.
 
 The file (`data/coastline.bin`, written by `tools/bake_coastline.py`) holds the world in tiles of whole
-degrees, each compressed by itself:
+degrees, each compressed by itself, and is read tile by tile:
 
     8 bytes   magic
     uint32    length of the header
-    JSON      header: source, licence, attribution, tolerance, tile and step sizes
+    JSON      header: source, licence, attribution, tolerance, tile and step sizes, which rings are the named
+              seas, sha256 of all that follows
     uint32    [tiles + 1] offsets of the tiles' bytes, row by row from the south-west; an empty tile is sea
     bytes     raw LZMA of a tile: varints
 
@@ -21,22 +22,26 @@ import hashlib
 import json
 import lzma
 import math
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import ArtifactError, InputError
+from engine.runtime.rings import Rings
+from engine.runtime.varints import unpack_varints, unzigzag
 
 MAGIC = b"FSRCOAST"
-FORMAT = 1
+FORMAT = 2
 LZMA_FILTERS: list[dict[str, Any]] = [
     {"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}  # a tile is well below 1 MiB
 ]
+FILE = Path(__file__).with_name("data") / "coastline.bin"
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,7 @@ class Ring:
     Attributes:
         points: longitude and latitude in degrees, float64 [n, 2]. Longitudes run on beyond 180 where the
             box asked for crosses the antimeridian.
-        level: 1 land, 2 water in it (lake, wide river), 3 island in that, and so on. Rings nest, so painting
-            them by rising level gives land and water.
+        level: 1 land, 2 water in it (lake, wide river), 3 island in that, and so on.
     """
 
     points: NDArray[np.float64]
@@ -60,16 +64,33 @@ class Ring:
 
 
 class Coastline:
-    """A versioned coastline of the world."""
+    """A versioned coastline of the world, and a choice of the inland waters that count as water.
 
-    def __init__(self, data: bytes) -> None:
+    Attributes:
+        version: name, tolerance, date and hash of the file, and the choice: what every answer depends on.
+        metadata: the file's header.
+    """
+
+    def __init__(self, data: bytes | mmap.mmap, inland_water: str = "all") -> None:
+        """Read the header.
+
+        Args:
+            data: the file's bytes.
+            inland_water: "all" lakes and rivers of the file are water; "none" is, and the sea alone counts;
+                "seas": only those that the file names; or some of these names, separated by commas.
+
+        Raises:
+            ArtifactError: the file is damaged, or of another format.
+            InputError: the choice names a sea that the file does not.
+        """
         if data[:8] != MAGIC:
             raise ArtifactError(
                 f"coastline file starts with {data[:8]!r}, expected {MAGIC!r}: run tools/bake_coastline.py"
             )
         try:
             start = 12 + int.from_bytes(data[8:12], "little")
-            header = json.loads(data[12:start])
+            text = data[12:start]
+            header = json.loads(text)
             if header["format"] != FORMAT:
                 raise ArtifactError(
                     f"coastline format is {header['format']}, expected {FORMAT}: bake it anew"
@@ -79,34 +100,49 @@ class Coastline:
             self.overlap_deg: float = header["overlap_deg"]
             self.columns, self.rows = 360 // self.tile_deg, 180 // self.tile_deg
             self._offsets = np.frombuffer(data, "<u4", self.columns * self.rows + 1, start).astype(int)
-            self._tiles = memoryview(data)[start + 4 * len(self._offsets) :]
+            self._start = start + 4 * len(self._offsets)
+            seas: dict[str, dict[str, list[int]]] = header["seas"]
+            # the header holds the hash of the rest, so its own stands for the whole file
+            self._file = (
+                f"{header['name']}/{header['tolerance_m']}m/{header['date']}/"
+                f"{hashlib.sha256(text).hexdigest()[:12]}"
+            )
         except (KeyError, ValueError) as error:
             raise ArtifactError(
                 f"coastline header is damaged ({error}): run tools/bake_coastline.py"
             ) from error
-        if len(self._tiles) != self._offsets[-1]:
+        if len(data) - self._start != self._offsets[-1]:
             raise ArtifactError(
-                f"coastline file holds {len(self._tiles)} bytes of tiles, expected {self._offsets[-1]}: "
-                "it is truncated, install it again"
+                f"coastline file holds {len(data) - self._start} bytes of tiles, expected "
+                f"{self._offsets[-1]}: it is truncated, install it again"
             )
+        self._data = data
         self.metadata: dict[str, Any] = header
-        digest = hashlib.sha256(data).hexdigest()[:12]
-        self.version = f"{header['name']}/{header['tolerance_m']}m/{header['date']}/{digest}"
+        self.inland_water = _canonical(inland_water, list(seas))
+        self.version = f"{self._file}/inland={self.inland_water}"
+        self._chosen: dict[int, list[int]] = {}
+        for name in seas if self.inland_water == "seas" else self.inland_water.split(","):
+            for tile, rings in seas.get(name, {}).items():
+                self._chosen.setdefault(int(tile), []).extend(rings)
         self._read = lru_cache(maxsize=128)(self._decode)
 
     @classmethod
-    def load(cls) -> Coastline:
-        """Return the coastline that ships with the package.
+    def load(cls, inland_water: str = "all") -> Coastline:
+        """Return the coastline that ships with the package; its tiles are read when they are asked for.
 
         Raises:
             ArtifactError: the file is missing or damaged.
+            InputError: `inland_water` names a sea that the file does not.
         """
-        return _shipped()
+        return _shipped(inland_water)
 
-    def polygons(
-        self, west: float, south: float, east: float, north: float, *, inland_water: bool = True
-    ) -> list[Ring]:
-        """Return the rings whose bounding boxes meet a box, by rising level.
+    @property
+    def seas(self) -> tuple[str, ...]:
+        """Inland waters that can be chosen by name."""
+        return tuple(self.metadata["seas"])
+
+    def rings(self, west: float, south: float, east: float, north: float) -> Rings:
+        """Return the rings whose bounding boxes meet a box, longitudes before latitudes.
 
         Rings are cut at tile edges (of `tile_deg`, with a small overlap), not at the box.
 
@@ -115,33 +151,33 @@ class Coastline:
             south: southern latitude in degrees.
             east: eastern longitude; less than `west` where the box crosses the antimeridian.
             north: northern latitude.
-            inland_water: False leaves out lakes and rivers (and the islands in them): then all that the
-                sea surrounds is land.
 
         Raises:
             InputError: a bound is not finite, or south is not below north.
+            ArtifactError: a tile is damaged.
         """
-        found: list[Ring] = []
+        found = []
         for column, row, shift, west_, east_ in self._cover(west, south, east, north):
-            rings, boxes = self._read(column, row)
-            if not rings:
-                continue
-            keep = (
+            rings = self._read(column, row)
+            boxes = rings.boxes
+            near = rings.take(
                 (boxes[:, 0] <= east_ - shift)
                 & (boxes[:, 2] >= west_ - shift)
                 & (boxes[:, 1] <= north)
                 & (boxes[:, 3] >= south)
             )
-            for index in np.flatnonzero(keep):
-                ring = rings[index]
-                if inland_water or ring.level == 1:
-                    moved = ring.points + (shift, 0.0) if shift else ring.points
-                    found.append(Ring(moved, ring.level))
-        return sorted(found, key=lambda ring: ring.level)
+            found.append(near.moved(near.points + (shift, 0.0)) if shift else near)
+        return Rings.concatenate(found)
 
-    def is_land(
-        self, lon_deg: ArrayLike, lat_deg: ArrayLike, *, inland_water: bool = True
-    ) -> NDArray[np.bool_]:
+    def polygons(self, west: float, south: float, east: float, north: float) -> list[Ring]:
+        """Return the rings of a box one by one, by rising level: as `rings`."""
+        found = self.rings(west, south, east, north)
+        rings = [
+            Ring(points, level) for points, level in zip(found.split(), found.levels.tolist(), strict=True)
+        ]
+        return sorted(rings, key=lambda ring: ring.level)
+
+    def is_land(self, lon_deg: ArrayLike, lat_deg: ArrayLike) -> NDArray[np.bool_]:
         """Return True where points lie on land; for points, not for rasters (it visits each ring)."""
         lon, lat = np.broadcast_arrays(np.asarray(lon_deg, float), np.asarray(lat_deg, float))
         x = (lon.ravel() + 180.0) % 360.0 - 180.0
@@ -151,14 +187,13 @@ class Coastline:
         land = np.zeros(x.shape, bool)
         for tile in np.unique(row * self.columns + column):
             here = np.flatnonzero(row * self.columns + column == tile)
-            rings, boxes = self._read(int(tile % self.columns), int(tile // self.columns))
-            for ring, box in zip(rings, boxes, strict=True):
-                if not inland_water and ring.level > 1:
-                    continue
-                px, py = x[here], y[here]
+            rings = self._read(int(tile % self.columns), int(tile // self.columns))
+            parts = rings.split()
+            for k in np.argsort(rings.levels, kind="stable"):
+                box, px, py = rings.boxes[k], x[here], y[here]
                 near = here[(px >= box[0]) & (px <= box[2]) & (py >= box[1]) & (py <= box[3])]
                 if near.size:
-                    land[near[_inside(ring.points, x[near], y[near])]] = not ring.water
+                    land[near[_inside(parts[k], x[near], y[near])]] = rings.levels[k] % 2 == 1
         return land.reshape(lon.shape)
 
     def _cover(
@@ -181,111 +216,68 @@ class Coastline:
             for row in range(low, high + 1):
                 yield column, row, 360.0 * turns, west, east
 
-    def _decode(self, column: int, row: int) -> tuple[list[Ring], NDArray[np.float64]]:
-        """Return a tile's rings and their boxes [n, 4] (west, south, east, north)."""
+    def _decode(self, column: int, row: int) -> Rings:
+        """Return a tile's rings, without the waters that do not count."""
         tile = row * self.columns + column
-        raw = bytes(self._tiles[self._offsets[tile] : self._offsets[tile + 1]])
-        if not raw:
-            return [], np.empty((0, 4))
-        values = unpack_varints(lzma.decompress(raw, lzma.FORMAT_RAW, filters=LZMA_FILTERS))
-        n = int(values[0])
-        levels, counts = values[1 : n + 1], values[n + 1 : 2 * n + 1]
-        steps = unzigzag(values[2 * n + 1 :]).reshape(2, -1).cumsum(axis=1)
+        first, last = (self._start + int(offset) for offset in self._offsets[tile : tile + 2])
+        if first == last:
+            return Rings.empty()
+        try:
+            raw = lzma.decompress(self._data[first:last], lzma.FORMAT_RAW, filters=LZMA_FILTERS)
+            values = unpack_varints(raw)
+            n = int(values[0])
+            levels, counts = values[1 : n + 1], values[n + 1 : 2 * n + 1]
+            steps = unzigzag(values[2 * n + 1 :]).reshape(2, -1).cumsum(axis=1)
+        except (lzma.LZMAError, ValueError, IndexError) as error:
+            raise ArtifactError(
+                f"coastline tile {tile} is damaged ({error}): install the package again"
+            ) from error
         south = row * self.tile_deg - 90.0
         west = column * self.tile_deg - 180.0
         step_lon = self.step_deg * lon_factor(south, self.tile_deg)
         points = np.stack([west + steps[0] * step_lon, south + steps[1] * self.step_deg], axis=1)
         points.flags.writeable = False
-        ends = np.cumsum(counts)
-        starts = ends - counts
-        boxes = np.concatenate(
-            [np.minimum.reduceat(points, starts, axis=0), np.maximum.reduceat(points, starts, axis=0)], axis=1
+        rings = Rings(points, counts, levels)
+        if self.inland_water == "all":
+            return rings
+        keep = levels == 1
+        if chosen := self._chosen.get(tile):
+            keep |= levels == 3  # islands in waters that do not count are land in land
+            keep[chosen] = True
+        return rings.take(keep)
+
+
+def _canonical(inland_water: str, seas: list[str]) -> str:
+    """Return the choice in one form, whatever its order and its letters' case."""
+    text = inland_water.strip().lower()
+    if text in ("all", "none", "seas"):
+        return text
+    known = {name.lower(): name for name in seas}
+    names = [name.strip() for name in text.split(",")]
+    strangers = [name for name in names if name not in known]
+    if strangers:
+        raise InputError(
+            f"got inland water {strangers[0]!r}, expected all, none, seas, or some of {', '.join(seas)}"
         )
-        rings = [
-            Ring(points[a:b], int(level))
-            for a, b, level in zip(starts.tolist(), ends.tolist(), levels.tolist(), strict=True)
-        ]
-        return rings, boxes
+    return ",".join(sorted({known[name] for name in names}))
 
 
-@lru_cache(maxsize=1)
-def _shipped() -> Coastline:
+@lru_cache(maxsize=4)
+def _shipped(inland_water: str) -> Coastline:
     try:
-        data = resources.files("engine.runtime").joinpath("data/coastline.bin").read_bytes()
+        with FILE.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError as error:
         raise ArtifactError(
-            "engine/runtime/data/coastline.bin is missing: install the package again or run "
-            "tools/bake_coastline.py"
+            f"{FILE} is missing: install the package again or run tools/bake_coastline.py"
         ) from error
-    return Coastline(data)
+    return Coastline(data, inland_water)
 
 
 def lon_factor(tile_south_deg: float, tile_deg: float) -> int:
     """Return how many latitude steps one longitude step is: the power of two below 1/cos(latitude)."""
     cosine = math.cos(math.radians(tile_south_deg + tile_deg / 2))
     return int(2 ** math.floor(math.log2(1.0 / cosine)))
-
-
-def clip_ring(ring: NDArray[np.float64], axis: int, bound: float, *, upper: bool) -> NDArray[np.float64]:
-    """Cut a ring by a half-plane (Sutherland and Hodgman, 1974).
-
-    Args:
-        ring: vertices, [n, 2].
-        axis: of the coordinate that is bounded.
-        bound: where the cut is.
-        upper: whether to keep what lies above the bound, else what lies below.
-
-    Returns:
-        One ring, which may run back and forth along the cut; the ring itself where nothing is cut.
-    """
-    value = (ring[:, axis] - bound) * (1.0 if upper else -1.0)
-    inside = value >= 0
-    if inside.all():
-        return ring
-    if not inside.any():
-        return ring[:0]
-    following = np.roll(ring, -1, axis=0)
-    crossing = inside != np.roll(inside, -1)
-    count = inside.astype(int) + crossing
-    place = np.cumsum(count) - count
-    cut = np.empty((int(count.sum()), 2))
-    cut[place[inside]] = ring[inside]
-    p, q = ring[crossing], following[crossing]
-    t = (bound - p[:, axis]) / (q[:, axis] - p[:, axis])
-    between = p + t[:, None] * (q - p)
-    between[:, axis] = bound
-    cut[(place + inside)[crossing]] = between
-    return cut
-
-
-def zigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Map signed integers to non-negative ones, small to small: 0, -1, 1, -2 to 0, 1, 2, 3."""
-    return np.where(values >= 0, 2 * values, -2 * values - 1)
-
-
-def unzigzag(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Undo `zigzag`."""
-    return (values >> 1) ^ -(values & 1)
-
-
-def pack_varints(values: NDArray[np.int64]) -> bytes:
-    """Write non-negative integers in groups of seven bits, the low ones first (LEB128)."""
-    rest = values.astype(np.uint64)
-    groups = np.stack([(rest >> np.uint64(7 * k)) & np.uint64(0x7F) for k in range(5)], axis=1).astype(
-        np.uint8
-    )
-    last = np.max(np.where(groups > 0, np.arange(5), 0), axis=1)
-    groups |= np.where(np.arange(5) < last[:, None], 0x80, 0).astype(np.uint8)
-    packed: bytes = groups[np.arange(5) <= last[:, None]].tobytes()
-    return packed
-
-
-def unpack_varints(data: bytes) -> NDArray[np.int64]:
-    """Undo `pack_varints`."""
-    raw = np.frombuffer(data, np.uint8)
-    starts = np.flatnonzero(np.concatenate([[True], raw[:-1] < 0x80]))
-    place = np.arange(len(raw)) - np.repeat(starts, np.diff(np.append(starts, len(raw))))
-    return np.add.reduceat((raw & 0x7F).astype(np.int64) << (7 * place), starts)
 
 
 def _inside(ring: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:

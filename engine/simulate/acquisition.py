@@ -1,8 +1,8 @@
 """The geometry of a simulated pass: a circular orbit over a site, and the image's grid on the ground.
 
 Line and sample map to zero-Doppler time and ground range, ground range to slant range through the
-polynomials that the annotation will hold, and both to the earth by range-Doppler. Everything is on the
-ellipsoid: the sea stands at height 0.
+polynomials that the annotation will hold, and both to the earth by range-Doppler. Ground range is counted
+on the ellipsoid; the sea stands on the geoid.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.errors import InputError
 from engine.runtime import geometry
+from engine.runtime.geoid import undulation_m
 from engine.simulate.physics import SPACING_M
 
 Array = NDArray[np.float64]
@@ -71,11 +73,13 @@ class Acquisition:
     def lonlat(self, line_px: ArrayLike, sample_px: ArrayLike) -> tuple[Array, Array]:
         """Return longitude and latitude of the sea surface at lines and samples, degrees."""
         time = np.asarray(line_px) * self.line_interval_s
-        return geometry.ground_point(self.orbit, time, self.slant_range(line_px, sample_px))
+        slant = self.slant_range(line_px, sample_px)
+        return geometry.ground_point(self.orbit, time, slant, undulation_m)
 
     def pixel(self, lon_deg: ArrayLike, lat_deg: ArrayLike) -> tuple[Array, Array]:
         """Return line and sample of places at sea level; NaN where the pass does not see them."""
-        time, slant = geometry.zero_doppler(self.orbit, lon_deg, lat_deg)
+        height = undulation_m(lon_deg, lat_deg)
+        time, slant = geometry.zero_doppler(self.orbit, lon_deg, lat_deg, height)
         ground = self._polynomial(self.srgr, time, slant - self.slant_range_m)
         return time / self.line_interval_s, ground / SPACING_M
 
@@ -95,9 +99,10 @@ class Acquisition:
         """Return the bearing of a direction in the image, given clockwise from up; images are mirrored."""
         down, across = -np.cos(np.radians(axis_deg)), np.sin(np.radians(axis_deg))
         line, sample = np.asarray(line_px, float), np.asarray(sample_px, float)
-        lon, lat = self.lonlat(line - down, sample - across)
-        lon_to, lat_to = self.lonlat(line + down, sample + across)
-        return np.degrees(np.arctan2((lon_to - lon) * np.cos(np.radians(lat)), lat_to - lat)) % 360
+        east, north, _ = geometry.local_axes(*self.lonlat(line, sample))
+        ahead = geometry.ecef_from_geodetic(*self.lonlat(line + down, sample + across))
+        step = ahead - geometry.ecef_from_geodetic(*self.lonlat(line - down, sample - across))
+        return np.degrees(np.arctan2((step * east).sum(-1), (step * north).sum(-1))) % 360
 
     def swath(self, sample_px: float) -> int:
         """Return the index of the swath that holds a sample."""
@@ -119,11 +124,10 @@ class Acquisition:
         return float(-2 * np.linalg.norm(velocity) * ground_speed / (WAVELENGTH_M * slant_range_m))
 
     def _polynomial(self, table: Array, time_s: Array, x: Array) -> Array:
-        """Evaluate polynomials, linear in time between two of them."""
+        """Evaluate the polynomials that are nearest in time, as real products do."""
         time_s, x = np.broadcast_arrays(time_s, x)
-        index = np.clip(np.searchsorted(self.conversion_s, time_s) - 1, 0, len(self.conversion_s) - 2)
-        share = (time_s - self.conversion_s[index]) / np.diff(self.conversion_s)[index]
-        coefficients = table[index] * (1 - share[..., None]) + table[index + 1] * share[..., None]
+        between = (self.conversion_s[1:] + self.conversion_s[:-1]) / 2
+        coefficients = table[np.searchsorted(between, time_s)]
         total = np.zeros(x.shape)
         for power in range(_DEGREE, -1, -1):
             total = total * x + coefficients[..., power]
@@ -132,7 +136,7 @@ class Acquisition:
     def _cosine(self, line_px: ArrayLike, sample_px: ArrayLike, where: str) -> Array:
         position, _ = self.orbit.at(np.asarray(line_px) * self.line_interval_s)
         lon, lat = self.lonlat(line_px, sample_px)
-        sight = position - geometry.ecef_from_geodetic(lon, lat, 0.0)
+        sight = position - geometry.ecef_from_geodetic(lon, lat, undulation_m(lon, lat))
         sight /= np.linalg.norm(sight, axis=-1, keepdims=True)
         if where == "ground":
             up = geometry.local_axes(lon, lat)[2]
@@ -148,10 +152,13 @@ def plan(
 
     Args:
         lon_deg: longitude of the site.
-        lat_deg: latitude of the site, within 80 degrees.
+        lat_deg: latitude of the site.
         ascending: direction of the pass.
         shape: lines and samples of the image.
         swath_sample: where in the whole IW swath the image begins.
+
+    Raises:
+        InputError: the site lies nearer to a pole than the radar sees. It looks right: farther in the north.
     """
     slant_near, slant_mid = (_slant_at(lat_deg, swath_sample + at) for at in (0, shape[1] / 2))
     argument, node = _orbit_over(lon_deg, lat_deg, ascending, slant_mid)
@@ -186,7 +193,7 @@ def shifted(base: Acquisition, line: int, sample: int, shape: tuple[int, int]) -
     slant = float(base.slant_range(np.array(shape[0] / 2 + line), np.array(sample)))
     start = line * base.line_interval_s
     orbit = geometry.Orbit(base.orbit.times_s - start, base.orbit.position_m, base.orbit.velocity_m_s)
-    times = np.arange(-1.0, shape[0] * base.line_interval_s + 1.5)
+    times = base.conversion_s - start
     grsr, srgr = _conversions(orbit, times, slant, shape[1])
     return Acquisition(
         orbit,
@@ -234,16 +241,21 @@ def _slant_at(lat_deg: float, swath_sample: float) -> float:
 
 def _orbit_over(lon_deg: float, lat_deg: float, ascending: bool, slant_m: float) -> tuple[float, float]:
     """Return argument of latitude and node longitude that put the site at a slant range at second 0."""
-    arguments = np.radians(np.linspace(-88, 88, 45) if ascending else np.linspace(92, 268, 45))
+    middle, reach = (0.0, 90.0) if ascending else (180.0, 90.0)
     times = np.array([-10.0, 0.0, 10.0])
     for _ in range(5):
-        lats = [float(geometry.ground_point(_orbit(u, 0.0, times), 0.0, slant_m)[1]) for u in arguments]
-        order = np.argsort(lats)
-        best = float(np.interp(lat_deg, np.array(lats)[order], arguments[order]))
-        reach = (arguments[1] - arguments[0]) * 1.5
-        arguments = best + np.linspace(-reach, reach, 9)
-    lon = float(geometry.ground_point(_orbit(best, 0.0, times), 0.0, slant_m)[0])
-    return best, lon_deg - lon
+        arguments = np.radians(np.linspace(middle - reach, middle + reach, 25))
+        seen = [geometry.ground_point(_orbit(u, 0.0, times), 0.0, slant_m) for u in arguments]
+        miss = np.abs(np.array([float(lat) for _, lat in seen]) - lat_deg)
+        best = int(np.argmin(miss))
+        middle, reach = float(np.degrees(arguments[best])), reach / 12
+    if miss[best] > 1e-3:
+        most = lat_deg - np.sign(lat_deg) * miss[best]
+        raise InputError(
+            f"got a site at latitude {lat_deg}, expected one no nearer to the pole than {most:.2f} at this "
+            "place in the swath: the radar looks to the right of its orbit"
+        )
+    return float(arguments[best]), lon_deg - float(seen[best][0])
 
 
 def _ground_speed(orbit: geometry.Orbit, slant_m: float) -> float:

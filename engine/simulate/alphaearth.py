@@ -61,7 +61,7 @@ def write_tiles(index: Index, base: Acquisition, terrain: Terrain, years: list[i
     lines = np.concatenate([edge * 0, edge, edge * 0 + 1, edge]) * height
     samples = np.concatenate([edge, edge * 0, edge, edge * 0 + 1]) * width
     lon, lat = base.lonlat(lines, samples)
-    zone = int((lon.mean() + 180) // 6) + 1
+    zone = int((float(base.lonlat(height / 2, width / 2)[0]) + 180) // 6) % 60 + 1
     north = lat.mean() >= 0
     crs = f"EPSG:{(32600 if north else 32700) + zone}"
     x, y = (np.array(values) for values in transform("EPSG:4326", crs, lon.tolist(), lat.tolist()))

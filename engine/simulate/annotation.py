@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.geoid import undulation_m
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S, WGS84_A_M, WGS84_B_M
 from engine.simulate.acquisition import PRF_HZ, SWATHS, Acquisition
 from engine.simulate.physics import SPACING_M
@@ -38,6 +39,7 @@ class Identity:
         absolute_orbit: orbit number.
         datatake: datatake number.
         node_time: when the orbit crossed the equator northwards, UTC.
+        ipf: version of the processor; noise stands in one table before 2.90.
     """
 
     platform: str
@@ -46,6 +48,7 @@ class Identity:
     absolute_orbit: int
     datatake: int
     node_time: datetime
+    ipf: str = IPF_VERSION
 
     @property
     def relative_orbit(self) -> int:
@@ -84,7 +87,7 @@ def product(identity: Identity, grid: Acquisition, tables: Tables, polarisation:
         (
             "product",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 ("generalAnnotation", _general(identity, grid)),
                 ("imageAnnotation", _image(identity, grid)),
                 ("dopplerCentroid", [_list("dcEstimate", _centroids(identity, grid))]),
@@ -121,7 +124,7 @@ def calibration(
         (
             "calibration",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 ("calibrationInformation", [("absoluteCalibrationConstant", "1.000000e+00")]),
                 _list("calibrationVector", vectors),
             ],
@@ -130,16 +133,19 @@ def calibration(
 
 
 def noise(identity: Identity, grid: Acquisition, tables: Tables, polarisation: str, number: int) -> bytes:
-    """Return the noise tables of one polarisation, in range and azimuth."""
+    """Return the noise tables of one polarisation, in range and azimuth; before IPF 2.90 in range only."""
+    old = float(identity.ipf) < 2.9
     ranges = [
         [
             ("azimuthTime", _time(identity, grid, line)),
             ("line", int(line)),
             _array("pixel", tables.pixels),
-            _array("noiseRangeLut", row, "{:.6e}"),
+            _array("noiseLut" if old else "noiseRangeLut", row, "{:.6e}"),
         ]
         for line, row in zip(tables.lines, tables.noise_range, strict=True)
     ]
+    if old:
+        return document(("noise", [header(identity, polarisation, number), _list("noiseVector", ranges)]))
     azimuths = [
         [
             ("swath", block.name),
@@ -156,7 +162,7 @@ def noise(identity: Identity, grid: Acquisition, tables: Tables, polarisation: s
         (
             "noise",
             [
-                _header(identity, polarisation, number),
+                header(identity, polarisation, number),
                 _list("noiseRangeVector", ranges),
                 _list("noiseAzimuthVector", azimuths),
             ],
@@ -178,6 +184,7 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
     for row in rows:
         slant = grid.slant_range(row, columns)
         lon, lat = grid.lonlat(row, columns)
+        height = undulation_m(lon, lat)
         incidence, elevation = grid.incidence_deg(row, columns), grid.elevation_deg(row, columns)
         for at, column in enumerate(columns):
             points.append(
@@ -188,7 +195,7 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
                     ("pixel", int(column)),
                     ("latitude", _float(lat[at])),
                     ("longitude", _float(lon[at])),
-                    ("height", _float(0.0)),
+                    ("height", _float(height[at])),
                     ("incidenceAngle", _float(incidence[at])),
                     ("elevationAngle", _float(elevation[at])),
                 ]
@@ -196,7 +203,8 @@ def grid_points(identity: Identity, grid: Acquisition) -> list[list[Node]]:
     return points
 
 
-def _header(identity: Identity, polarisation: str, number: int) -> Node:
+def header(identity: Identity, polarisation: str, number: int) -> Node:
+    """Return the header that every document of a polarisation begins with."""
     return (
         "adsHeader",
         [

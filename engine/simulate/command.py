@@ -14,13 +14,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from engine.errors import InputError
-from engine.simulate import acquisition, alphaearth, clutter, radiometry, safe, scene, traffic
+from engine.simulate import acquisition, alphaearth, clutter, cog, physics, radiometry, safe, scene, traffic
 from engine.simulate.acquisition import Acquisition
-from engine.simulate.annotation import Identity
+from engine.simulate.annotation import IPF_VERSION, Identity
 from engine.simulate.objects import DEFAULT, SceneStatistics
 from engine.simulate.sites import SITES, Site
 from engine.simulate.terrain import Coast, Terrain, land_mask
 
+POLARISATIONS = (("VV", "VH"), ("VV",), ("HH", "HV"), ("HH",))
 MARGIN_PX = 24  # of the base grid around the passes, which begin up to so much apart
 REPEAT = timedelta(days=12)
 FULL_WIDTH = acquisition.SWATH_ENDS[-1]
@@ -51,12 +52,19 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal bytes.", min=0)] = 0,
     size: Annotated[str, typer.Option(help="Samples x lines of a product.")] = "3000x3000",
     passes: Annotated[int, typer.Option(help="Passes of one relative orbit, 12 days apart.", min=1)] = 1,
+    polarisations: Annotated[
+        str, typer.Option(help="VV+VH, VV, HH+HV or HH: in HH the sea is darker, ships are alike.")
+    ] = "VV+VH",
+    with_cog: Annotated[bool, typer.Option("--cog", help="Write each product's _COG.SAFE twin too.")] = False,
 ) -> None:
     """Write Sentinel-1 IW GRDH products with truth, and AlphaEarth tiles under them."""
     from engine.runtime.land import Coastline
 
-    for product in run(out, scenes, seed, parse_size(size), passes, Coastline.load()):
+    bands = parse_polarisations(polarisations)
+    for product in run(out, scenes, seed, parse_size(size), passes, Coastline.load(), polarisations=bands):
         typer.echo(product)
+        if with_cog:
+            typer.echo(cog.to_cog(product, out))
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -74,6 +82,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return lines, samples
 
 
+def parse_polarisations(text: str) -> tuple[str, ...]:
+    """Return the polarisations of a text such as 'HH+HV'.
+
+    Raises:
+        InputError: not what a radar that sends one polarisation receives, co-polarised first.
+    """
+    bands = tuple(text.strip().upper().split("+"))
+    if bands not in POLARISATIONS:
+        known = ", ".join("+".join(bands) for bands in POLARISATIONS)
+        raise InputError(f"got polarisations {text!r}, expected one of {known}")
+    return bands
+
+
 def run(
     out: Path,
     scenes: int,
@@ -82,6 +103,7 @@ def run(
     passes: int,
     coastline: Coast,
     stats: SceneStatistics = DEFAULT,
+    polarisations: tuple[str, ...] = POLARISATIONS[0],
 ) -> list[Path]:
     """Write scenes and return their products' folders.
 
@@ -93,6 +115,7 @@ def run(
         passes: passes of each scene.
         coastline: gives the land's rings.
         stats: the population.
+        polarisations: what the products hold, one of POLARISATIONS.
     """
     out.mkdir(parents=True, exist_ok=True)
     index = alphaearth.Index(out / "alphaearth")
@@ -105,7 +128,7 @@ def run(
             task = progress.add_task(f"{number + 1}/{scenes} {site.name}", total=passes * shape[0])
             world = make_world((seed, 1, number), site, shape, coastline, stats)
             for count in range(passes):
-                identity, acquired = make_pass(world, count, shape, stats)
+                identity, acquired = make_pass(world, count, shape, stats, polarisations)
                 products.append(
                     safe.write(
                         out,
@@ -150,7 +173,11 @@ def make_world(
 
 
 def make_pass(
-    world: World, number: int, shape: tuple[int, int], stats: SceneStatistics = DEFAULT
+    world: World,
+    number: int,
+    shape: tuple[int, int],
+    stats: SceneStatistics = DEFAULT,
+    polarisations: tuple[str, ...] = POLARISATIONS[0],
 ) -> tuple[Identity, scene.Pass]:
     """Draw one pass of a scene: its window, wind, ships, ghosts and borders; number 0 is the first."""
     key = (*world.key, 3, number)
@@ -159,8 +186,10 @@ def make_pass(
     grid = acquisition.shifted(world.base, offset[0], offset[1], shape)
     state = clutter.draw_sea_state(rng, stats)
     incidence = float(grid.incidence_deg(shape[0] / 2, shape[1] / 2))
-    vv = state.sea_db[0] - 0.4 * (incidence - state.incidence_deg)
-    state = clutter.SeaState(state.wind_m_s, incidence, (max(vv, -30.0), state.sea_db[1]), state.noise_db)
+    copol = state.sea_db[0] - 0.4 * (incidence - state.incidence_deg)
+    if polarisations[0] == "HH":
+        copol -= physics.vv_over_hh_db(incidence)
+    state = clutter.SeaState(state.wind_m_s, incidence, (max(copol, -30.0), state.sea_db[1]), state.noise_db)
     phase = float(rng.uniform())
     tables = (
         radiometry.tables(grid, state.noise_db[0], phase),
@@ -174,13 +203,20 @@ def make_pass(
     ]
     present += traffic.ghosts(key, present, grid, world.terrain, offset, stats)
     present = [entry for entry in present if border.holds(entry.line_px, entry.sample_px)]
-    start = world.node_time + number * REPEAT + timedelta(seconds=grid.node_age_s)
-    stop = start + timedelta(seconds=(shape[0] - 1) * grid.line_interval_s)
-    node = world.node_time + number * REPEAT
+    identity = identify(grid, world.node_time + number * REPEAT)
+    acquired = scene.Pass(
+        key, grid, offset, world.base.shape, tables, present, state, border, polarisations=polarisations
+    )
+    return identity, acquired
+
+
+def identify(grid: Acquisition, node: datetime, ipf: str = IPF_VERSION) -> Identity:
+    """Return names and times of an image whose orbit crossed the equator northwards at some time."""
+    start = node + timedelta(seconds=grid.node_age_s)
+    stop = start + timedelta(seconds=(grid.shape[0] - 1) * grid.line_interval_s)
     orbit = _REFERENCE_ORBIT + round((node - _REFERENCE_NODE).total_seconds() / acquisition.ORBIT_PERIOD_S)
     datatake = _REFERENCE_DATATAKE + round((orbit - _REFERENCE_ORBIT) * 5.9)
-    identity = Identity("S1A", start, stop, orbit, datatake, node)
-    return identity, scene.Pass(key, grid, offset, world.base.shape, tables, present, state, border)
+    return Identity("S1A", start, stop, orbit, datatake, node, ipf)
 
 
 def _node_time(rng: np.random.Generator, base: Acquisition) -> datetime:

@@ -185,6 +185,15 @@ def _span(positions: NDArray[np.floating], size: int, reach_px: float) -> slice:
     return slice(min(max(first, 0), size), min(max(last, 0), size))
 
 
+def vv_over_hh_db(incidence_deg: float) -> float:
+    """Return by how many dB the sea is brighter in VV than in HH.
+
+    ((1 + 2 tan^2) / (1 + a tan^2))^2 with a = 0.6 at C band (Thompson, Elfouhaily and Chapron, 1998).
+    """
+    slope = np.tan(np.radians(incidence_deg)) ** 2
+    return float(20 * np.log10((1 + 2 * slope) / (1 + 0.6 * slope)))
+
+
 def sea_sigma0_db(wind_m_s: float, incidence_deg: float, wind_angle_deg: float) -> tuple[float, float]:
     """Return the mean sigma0 of the sea in VV and VH.
 

@@ -6,7 +6,7 @@ import binascii
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.geoid import undulation_m
 from engine.simulate import annotation, scene
-from engine.simulate.annotation import IPF_VERSION, Identity, Node, stamp
-from engine.simulate.scene import POLARISATIONS, Pass
+from engine.simulate.annotation import Identity, Node, stamp
+from engine.simulate.scene import Pass
 
 _NAMESPACES = {
     "xmlns:xsi": "http://www.w3.org/2001/XMLSchema-instance",
@@ -34,6 +35,7 @@ _SCHEMAS = {
     "product": "Product",
     "calibration": "Calibration",
     "noise": "Noise",
+    "rfi": "Rfi",
     "measurement": "Measurement",
 }
 
@@ -51,6 +53,7 @@ def write(
     acquired: Pass,
     blocks: Iterator[tuple[int, NDArray[np.uint16]]],
     progress: Callable[[int], None] | None = None,
+    interference: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write a product and its truth file.
 
@@ -60,17 +63,21 @@ def write(
         acquired: the pass.
         blocks: its pixels, as scene.blocks yields them.
         progress: called with the number of lines written.
+        interference: the document on radio interference of each polarisation; None for none.
 
     Returns:
         The product's folder.
     """
     draft = out / f".{identity.file_stem('vv', 1)}.partial"
     shutil.rmtree(draft, ignore_errors=True)
-    for folder in ("annotation/calibration", "measurement"):
+    for folder in ("annotation/calibration", "measurement", *(("annotation/rfi",) if interference else ())):
         (draft / folder).mkdir(parents=True)
     members: list[_Member] = []
     rasters = []
-    for number, (polarisation, tables) in enumerate(zip(POLARISATIONS, acquired.tables, strict=True), 1):
+    # co-polarised first: a product of one polarisation takes the first tables and the first of the images
+    for number, (polarisation, tables) in enumerate(
+        zip(acquired.polarisations, acquired.tables, strict=False), 1
+    ):
         stem = identity.file_stem(polarisation, number)
         for kind, path, make in (
             ("product", f"annotation/{stem}.xml", annotation.product),
@@ -79,13 +86,18 @@ def write(
         ):
             (draft / path).write_bytes(make(identity, acquired.grid, tables, polarisation, number))
             members.append(_Member(kind, kind + stem.replace("-", ""), path))
+        if interference:
+            path = f"annotation/rfi/rfi-{stem}.xml"
+            (draft / path).write_bytes(interference[polarisation])
+            members.append(_Member("rfi", "rfi" + stem.replace("-", ""), path))
         rasters.append(f"measurement/{stem}.tiff")
         members.append(_Member("measurement", stem.replace("-", ""), rasters[-1]))
     _write_pixels([draft / path for path in rasters], acquired, blocks, progress)
     manifest = _manifest(identity, acquired, draft, members)
     (draft / "manifest.safe").write_bytes(manifest)
+    code = "SD"[len(acquired.polarisations) - 1] + acquired.polarisations[0][0]
     name = (
-        f"{identity.platform}_IW_GRDH_1SDV_{identity.start:%Y%m%dT%H%M%S}_{identity.stop:%Y%m%dT%H%M%S}_"
+        f"{identity.platform}_IW_GRDH_1S{code}_{identity.start:%Y%m%dT%H%M%S}_{identity.stop:%Y%m%dT%H%M%S}_"
         f"{identity.absolute_orbit:06d}_{identity.datatake:06X}_{binascii.crc_hqx(manifest, 0xFFFF):04X}"
     )
     final = out / f"{name}.SAFE"
@@ -147,8 +159,9 @@ def _write_pixels(
     height, width = acquired.grid.shape
     rows, columns = annotation.grid_lines_samples(acquired.grid)
     lon, lat = acquired.grid.lonlat(rows[:, None], columns)
+    sea_m = undulation_m(lon, lat)
     gcps = [
-        GroundControlPoint(float(row), float(column), float(lon[i, j]), float(lat[i, j]), 0.0)
+        GroundControlPoint(float(row), float(column), *(float(table[i, j]) for table in (lon, lat, sea_m)))
         for i, row in enumerate(rows)
         for j, column in enumerate(columns)
     ]
@@ -174,7 +187,7 @@ def _write_pixels(
             )
             rasters.append(raster)
         for first, numbers in blocks:
-            for raster, band in zip(rasters, numbers, strict=True):
+            for raster, band in zip(rasters, numbers, strict=False):
                 raster.write(band, 1, window=Window(0, first, width, band.shape[0]))
             if progress is not None:
                 progress(numbers.shape[1])
@@ -200,7 +213,7 @@ def _manifest(identity: Identity, acquired: Pass, folder: Path, members: list[_M
         mime = "application/octet-stream" if member.kind == "measurement" else "text/xml"
         stream = [
             ("fileLocation", "", {"locatorType": "URL", "href": f"./{member.path}"}),
-            ("checksum", _md5(path), {"checksumName": "MD5"}),
+            ("checksum", md5(path), {"checksumName": "MD5"}),
         ]
         attributes = {"mimeType": mime, "size": str(path.stat().st_size)}
         objects.append(
@@ -220,6 +233,7 @@ def _manifest(identity: Identity, acquired: Pass, folder: Path, members: list[_M
             {"ID": f"s1Level1{name}Schema", "classification": "SYNTAX", "category": "REP"},
         )
         for kind, name in _SCHEMAS.items()
+        if any(member.kind == kind for member in members)
     ]
     return annotation.document(
         (
@@ -242,7 +256,7 @@ def _metadata(identity: Identity, acquired: Pass) -> list[Node]:
     since_node = [
         (time - identity.node_time).total_seconds() * 1e3 for time in (identity.start, identity.stop)
     ]
-    software = ("safe:software", "", {"name": "Sentinel-1 IPF", "version": IPF_VERSION})
+    software = ("safe:software", "", {"name": "Sentinel-1 IPF", "version": identity.ipf})
     facility = {"name": "Simulated by fusar", "organisation": "fusar", "site": "none", "country": "none"}
     processing = ("safe:facility", [software], facility)
     times = {"name": "GRD Post Processing", "start": stamp(identity.start), "stop": stamp(identity.stop)}
@@ -269,8 +283,7 @@ def _metadata(identity: Identity, acquired: Pass) -> list[Node]:
     general = [
         ("s1sarl1:instrumentConfigurationID", 7),
         ("s1sarl1:missionDataTakeID", identity.datatake),
-        ("s1sarl1:transmitterReceiverPolarisation", "VV"),
-        ("s1sarl1:transmitterReceiverPolarisation", "VH"),
+        *(("s1sarl1:transmitterReceiverPolarisation", name) for name in acquired.polarisations),
         ("s1sarl1:productClass", "S"),
         ("s1sarl1:productClassDescription", "SAR Standard L1 Product"),
         ("s1sarl1:productComposition", "Slice"),
@@ -352,7 +365,8 @@ def _reference(href: str) -> dict[str, str]:
     return {"mimeType": "text/xml", "vocabularyName": "XML Schema", "locatorType": "URL", "href": href}
 
 
-def _md5(path: Path) -> str:
+def md5(path: Path) -> str:
+    """Return the checksum of a file as manifests state it."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

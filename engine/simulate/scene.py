@@ -7,8 +7,9 @@ block, so the image does not depend on the order they are made in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,13 @@ BLOCK_LINES = 512
 POLARISATIONS = ("VV", "VH")
 
 
+class Layer(Protocol):
+    """What lies over sea and land and is no object: ice, interference, quays."""
+
+    def lay(self, power: NDArray[np.float32], first_line: int) -> None:
+        """Change the mean power of some lines of the image, [2, lines, W], in place."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pass:
     """One acquisition of a scene.
@@ -37,6 +45,9 @@ class Pass:
         objects: everything in the image, on the image's grid.
         state: wind and mean backscatter at mid image.
         border: no-data at the image's edges.
+        layers: laid over sea and land in this order.
+        polarisations: what the product holds: VV and VH, or the first alone; under the names HH and HV where
+            the state is that of a sea in HH.
     """
 
     key: tuple[int, ...]
@@ -47,6 +58,8 @@ class Pass:
     objects: list[Placed]
     state: clutter.SeaState
     border: Border
+    layers: Sequence[Layer] = ()
+    polarisations: tuple[str, ...] = POLARISATIONS
 
 
 class Border:
@@ -65,6 +78,14 @@ class Border:
                 start += int(rng.integers(10, 60))
         self._lines, self._samples = shape
 
+    @classmethod
+    def none(cls, shape: tuple[int, int]) -> Border:
+        """Return a border that takes nothing off."""
+        border = cls(np.random.default_rng(0), shape, [])
+        border._left, border._right = np.zeros_like(border._left), np.zeros_like(border._right)
+        border._first = np.zeros_like(border._first)
+        return border
+
     def valid(self, first_line: int, lines: int) -> NDArray[np.bool_]:
         """Return where there is data in some lines, [lines, W]."""
         line = first_line + np.arange(lines)
@@ -72,6 +93,10 @@ class Border:
         sample = np.arange(self._samples)
         inside = (sample >= self._left[step][:, None]) & (sample < self._samples - self._right[step][:, None])
         return inside & (line[:, None] >= self._first)
+
+    def beyond(self, first_line: int, lines: int, band: int) -> NDArray[np.uint16]:
+        """Return the digital numbers where there is no data; broadcasts to [lines, W]."""
+        return np.zeros((1, 1), np.uint16)
 
     def holds(self, line_px: float, sample_px: float) -> bool:
         """Return whether there is data at a place."""
@@ -143,6 +168,8 @@ def _block(scene: Pass, terrain: Terrain, sea: _Sea, block: int) -> tuple[int, N
     wakes(scene, power, first)
     if ground is not None:
         power = np.where(ground[0][window], ground[1][:, window[0], window[1]], power)
+    for layer in scene.layers:
+        layer.lay(power, first)
     numbers = np.empty((2, lines, samples), np.uint16)
     valid = scene.border.valid(first, lines)
     echoes = _echoes(scene, first, (lines, samples))
@@ -156,7 +183,7 @@ def _block(scene: Pass, terrain: Terrain, sea: _Sea, block: int) -> tuple[int, N
             looks, amplitude, [(rows, cols, echo[band]) for rows, cols, echo in echoes]
         )
         digital = np.clip(np.rint(np.sqrt(intensity) * calibration), 1, 65535)
-        numbers[band] = np.where(valid, digital, 0).astype(np.uint16)
+        numbers[band] = np.where(valid, digital, scene.border.beyond(first, lines, band)).astype(np.uint16)
     return first, numbers
 
 

@@ -48,7 +48,9 @@ def land_mask(base: Acquisition, coastline: Coast) -> NDArray[np.bool_]:
     lines = np.concatenate([edge * 0, edge, edge * 0 + 1, edge]) * base.shape[0]
     samples = np.concatenate([edge, edge * 0, edge, edge * 0 + 1]) * base.shape[1]
     lon, lat = base.lonlat(lines, samples)
-    west, south, east, north = lon.min() - 0.03, lat.min() - 0.03, lon.max() + 0.03, lat.max() + 0.03
+    lon = np.unwrap(lon, period=360)  # longitudes run on beyond 180
+    beyond = 0.03 / np.cos(np.radians(np.abs(lat).max()))
+    west, south, east, north = lon.min() - beyond, lat.min() - 0.03, lon.max() + beyond, lat.max() + 0.03
     box = shapely.box(west, south, east, north)
     shapes = []
     for ring in coastline.polygons(west, south, east, north):

@@ -125,12 +125,20 @@ def test_a_database_without_tables_stops_the_worker_and_ends_nothing(book: Book)
     assert book.calls == ["accept"]
 
 
-def test_another_mode_is_not_even_opened(book: Book) -> None:
-    def process(uri: str) -> Any:
-        raise AssertionError("opened")
+@pytest.mark.parametrize(
+    ("mode", "calls", "looked"), [("WV", ["accept", "fail"], 0), ("EW", ["accept", "record"], 1)]
+)
+def test_what_is_not_processed_is_not_even_opened(
+    book: Book, mode: str, calls: list[str], looked: int
+) -> None:
+    opened: list[str] = []
 
-    handle(worker(book, process), message(tiny.name(mode="EW")))
-    assert book.calls == ["accept", "fail"]
+    def process(uri: str) -> Any:
+        opened.append(uri)
+        return tiny.make_result(tiny.name(mode=mode))
+
+    handle(worker(book, process), message(tiny.name(mode=mode)))
+    assert book.calls == calls and len(opened) == looked
 
 
 def test_what_is_done_by_the_same_versions_is_not_looked_at_again(book: Book) -> None:

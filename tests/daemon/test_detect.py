@@ -66,6 +66,18 @@ def test_a_missing_prior_index_is_recorded(app, opened, tmp_path):
     assert {f["properties"]["prior_status"] for f in document["features"]} == {"absent"}
 
 
+def test_inland_water_is_chosen_by_name(app, opened, tmp_path, monkeypatch):
+    seen = []
+    process = command.process
+    monkeypatch.setattr(command, "process", lambda *args: seen.append(args[3].version) or process(*args))
+    out = tmp_path / "found.geojson"
+    assert run(app, "product.SAFE", "--out", out, "--inland-water", "caspian sea").exit_code == 0
+    assert run(app, "product.SAFE", "--out", out).exit_code == 0
+    assert [version.rsplit("/", 1)[1] for version in seen] == ["inland=Caspian Sea", "inland=all"]
+    done = run(app, "product.SAFE", "--out", tmp_path / "none.geojson", "--inland-water", "Styx")
+    assert done.exit_code == 1 and "InputError" in done.stderr and "Caspian Sea" in done.stderr
+
+
 def test_an_error_is_one_line_and_writes_nothing(app, monkeypatch, tmp_path):
     monkeypatch.setattr(command.Predictor, "open", lambda bundle, threads=None: BrightEngine())
     out = tmp_path / "found.geojson"

@@ -8,7 +8,6 @@ import pytest
 
 from daemon import geojson
 from daemon.chips import cells_to_ask, cut_chip
-from daemon.errors import SceneUnsupported
 from daemon.pipeline import DetectSettings, process_scene
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import SceneLand
@@ -139,8 +138,9 @@ def test_flags_carry_their_evidence():
     result = process_scene(scene, FakeLand(land), BrightEngine(), None)
     near = nearest(result, ships[0]).flag("near_land")
     assert near is not None and near.evidence["distance_m"] == pytest.approx(300, abs=50)
+    assert nearest(result, ships[0]).shore_m == pytest.approx(near.evidence["distance_m"], abs=1)
     clipped = nearest(result, ships[1])
-    assert clipped.flag("near_land") is None
+    assert clipped.flag("near_land") is None and clipped.shore_m > 500
     assert clipped.flag("clipped").evidence["invalid_px"] > 0
 
 
@@ -169,14 +169,33 @@ def test_an_unreachable_prior_is_absent_and_recorded_once(scene, sea, result):
     assert sum("prior absent" in note for note in degraded.notes) == 1
 
 
-def test_an_unknown_sensor_is_unsupported(scene, sea):
-    with pytest.raises(SceneUnsupported, match="Sentinel-1 IW"):
-        process_scene(scene, sea, BrightEngine(sensors=("Sentinel-1 S4",)), None)
+@pytest.mark.parametrize(
+    ("polarisations", "spacing_m", "sensor", "says"),
+    [
+        (("VV", "VH"), 10.0, "Sentinel-1 SM", "got Sentinel-1 IW, trained on Sentinel-1 SM"),
+        (("VV", "VH"), 40.0, "Sentinel-1 IW", "got a spacing of 40.0 m, trained at 10 m"),
+        (("VH",), 10.0, "Sentinel-1 IW", "got VH, trained with VV or HH"),
+    ],
+)
+def test_what_the_engine_never_saw_is_scanned_and_not_asked(polarisations, spacing_m, sensor, says):
+    drawn = sea_scene((400, 400), TARGETS[:1], seed=2, polarisations=polarisations)
+    scene = replace(drawn, spacing_m=(spacing_m, spacing_m))
+    engine = BrightEngine(sensors=(sensor,))
+    result = process_scene(scene, FakeLand(np.zeros(scene.shape, bool)), engine, None)
+    assert result.outcome == "done" and not engine.requests and not result.detections
+    assert result.candidates and {c.state for c in result.candidates} == {"not_examined"}
+    assert result.counts["not_examined"] == len(result.candidates) and not result.saturated
+    assert [note for note in result.notes if note.startswith("engine_not_asked") and says in note]
+    assert not any("max_chips" in note for note in result.notes)
 
 
-def test_another_spacing_is_noted(scene, sea):
-    result = process_scene(replace(scene, spacing_m=(40.0, 40.0)), sea, BrightEngine(), None)
-    assert any("spacing" in note for note in result.notes)
+def test_a_bundle_trained_on_stripmap_is_asked_about_every_beam():
+    scene = sea_scene((400, 400), TARGETS[:1], seed=2)
+    scene.name = replace(scene.name, mode="S3")
+    engine = BrightEngine(sensors=("Sentinel-1 IW", "Sentinel-1 SM"))
+    result = process_scene(scene, FakeLand(np.zeros(scene.shape, bool)), engine, None)
+    assert len(result.detections) == 1 and not result.notes
+    assert {request.sensor for request in engine.requests} == {"Sentinel-1 SM"}
 
 
 def test_a_chip_keeps_its_noise_and_reaches_beyond_the_scene(scene):

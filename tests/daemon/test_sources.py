@@ -51,14 +51,46 @@ def test_the_flat_body_says_the_same(real_data: Path) -> None:
     assert scenes(event["Records"][0]["Sns"]) == scenes(event)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("invalid_sns_event_mode.json", "EW GRDH"), ("invalid_sns_event_res.json", "IW GRDM")]
-)
-def test_another_mode_or_resolution_is_a_scene_that_is_not_processed(
-    real_data: Path, name: str, kind: str
-) -> None:
+@pytest.mark.parametrize("name", ["invalid_sns_event_mode.json", "invalid_sns_event_res.json"])
+def test_the_name_says_what_a_product_is(real_data: Path, name: str) -> None:
+    """Notices of another mode or resolution than the name's, which goes."""
     (scene,) = scenes(read(real_data, name))
-    with pytest.raises(SceneUnsupported, match=kind):
+    check_supported(scene)
+    assert scene.mode == "IW"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mode"),
+    [
+        ("IW_GRDH_1SDV", "EW_GRDM_1SDH", "EW"),
+        ("IW_GRDH_1SDV", "S3_GRDF_1SSH", "SM"),
+        ("IW_GRDH_1SDV", "IW_GRDM_1SSV", "IW"),
+    ],
+)
+def test_what_the_scan_can_do_is_let_through(real_data: Path, old: str, new: str, mode: str) -> None:
+    event = read(real_data)
+    name = json.loads(event["Records"][0]["Sns"]["Message"])["id"].replace(old, new)
+    (scene,) = scenes(with_message(event, id=name, mode=mode))
+    check_supported(scene)
+    assert scene.mode == new[:2]  # the beam, where the notice says SM
+
+
+@pytest.mark.parametrize(
+    ("new", "says"),
+    [
+        ("IW_SLC__1SDV", "fetch the GRD"),
+        ("WV_OCN__2SSV", "wind and waves"),
+        ("WV_GRDM_1SSV", "vignettes"),
+        ("IW_RAW__0SDV", "fetch the GRD"),
+        ("IW_GRDH_1ADV", "no pixels"),
+        ("EN_GRDH_1SDV", "calibration"),
+    ],
+)
+def test_what_is_not_processed_is_a_scene_that_says_why(real_data: Path, new: str, says: str) -> None:
+    event = read(real_data)
+    name = json.loads(event["Records"][0]["Sns"]["Message"])["id"].replace("IW_GRDH_1SDV", new)
+    (scene,) = scenes(with_message(event, id=name))
+    with pytest.raises(SceneUnsupported, match=f"got .* expected a GRD .*{says}"):
         check_supported(scene)
 
 
@@ -99,7 +131,7 @@ def test_a_notice_of_another_satellite_is_refused(real_data: Path) -> None:
         scenes(read(real_data, "cdse-push-sentinel2.json"))
 
 
-@pytest.mark.parametrize("name", ["startTime", "missionDataTakeId", "missionId", "id", "mode"])
+@pytest.mark.parametrize("name", ["startTime", "missionDataTakeId", "missionId", "id"])
 def test_a_notice_without_a_field_is_refused(real_data: Path, name: str) -> None:
     with pytest.raises(MessageError):
         scenes(with_message(read(real_data), **{name: None}))

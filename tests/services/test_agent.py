@@ -103,7 +103,7 @@ def test_every_kind_of_message_ends_in_the_ledgers(settings: Settings, store: St
     torn = tiny.write_product(tmp_path, tiny.name("0003", datatake=3))
     Path(torn).write_text("{")
     missing = str(tmp_path / f"{tiny.name('0004', datatake=4)}.SAFE")
-    wide = tiny.write_product(tmp_path, tiny.name("0005", datatake=5, mode="EW"))
+    wide = tiny.write_product(tmp_path, tiny.name("0005", datatake=5, mode="WV"))
     bug = tiny.write_product(tmp_path, tiny.name("0006", datatake=6), error="RuntimeError", says="a fault")
     scene = json.loads(scene_of(good).encode())
     newer = json.dumps({**scene, "schema": "fusar.scene-acquired/2"}).encode()

@@ -1,12 +1,14 @@
 """Tiny Sentinel-1 products in the real form, written in milliseconds.
 
-Orbit, times, ranges, grid, tables and ground control points fit together as in a real IW GRDH product, so
-whatever reads it does real work; only the size is small.
+Orbit, times, ranges, grid, tables, ground control points and checksums fit together as in a real product, so
+whatever reads it does real work; only the size is small. Whoever changes a file seals the product again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -29,8 +31,16 @@ INTERVAL_S = 1.488345778199723e-03
 # Ground range to slant range, near range to far, as real products have it.
 GRSR = (799151.68, 0.51327474, 5.2812e-07, -3.413e-13)
 
+# Pixel spacing in metres by mode (S: StripMap) and resolution, as products have it.
+SPACING_M = {"IWH": 10.0, "IWM": 40.0, "EWH": 25.0, "EWM": 40.0, "SF": 4.0, "SH": 10.0, "SM": 40.0}
+
 Layout = Literal["SAFE", "COG", "zip", "AWS"]
 NoiseForm = Literal["modern", "old", "zero"]
+
+
+def spacing_of(name: ProductName) -> float:
+    """Return the pixel spacing of a product in metres, the same in azimuth and range."""
+    return SPACING_M[("S" if name.stripmap else name.mode) + name.resolution]
 
 
 def sea(shape: tuple[int, int], mean_dn: float = 60.0, seed: int = 0) -> NDArray[np.uint16]:
@@ -47,6 +57,7 @@ def build_safe(
     name: str = NAME,
     layout: Layout = "SAFE",
     noise: NoiseForm = "modern",
+    ipf: str | None = "003.61",
     node_deg: float = 20.0,
     phase_deg: float = 40.0,
 ) -> Path:
@@ -56,9 +67,11 @@ def build_safe(
         folder: where the product's folder (or zip) is made.
         shape: lines, samples.
         dn: pixels by polarisation; sea where none are given.
-        name: the product's, with `.SAFE`; its polarisations are written.
+        name: the product's, with `.SAFE`; its polarisations are written, in the spacing of its mode and
+            resolution.
         layout: SAFE, COG, zip (of a SAFE), AWS.
-        noise: form of the noise table; zero as IPF 2.36 wrote it.
+        noise: form of the noise table; zero as IPF 2.36 wrote it. StripMap has no factors along azimuth.
+        ipf: version of the processor; None to state none.
         node_deg: turns the earth below the orbit: moves the scene in longitude.
         phase_deg: place on the orbit: latitude; 40 ascends over 40 degrees north.
 
@@ -74,17 +87,18 @@ def build_safe(
     (root / "measurement").mkdir()
     times = np.arange(-60.0, 100.0, 10.0)
     orbit = Orbit(times, *circular_path(times, node_deg, phase_deg))
-    mid = float(np.polyval(GRSR[::-1], shape[1] * 5.0)) * 2 / SPEED_OF_LIGHT_M_S
-    grid = _grid(orbit, shape, mid)
-    hrefs = []
+    spacing_m = spacing_of(parsed)
+    mid = float(np.polyval(GRSR[::-1], shape[1] * spacing_m / 2)) * 2 / SPEED_OF_LIGHT_M_S
+    grid = _grid(orbit, shape, mid, spacing_m)
+    hrefs, renamed = [], {}
     for index, polarisation in enumerate(parsed.polarisations, 1):
         span = f"{parsed.start:%Y%m%dt%H%M%S}-{parsed.stop:%Y%m%dt%H%M%S}"
         stem = (
             f"{parsed.platform.lower()}-{parsed.mode.lower()}-grd-{polarisation.lower()}-{span}-"
             f"{parsed.absolute_orbit:06d}-{parsed.datatake:06x}-{index:03d}"
         )
-        short = f"{parsed.mode.lower()}-{polarisation.lower()}" if aws else stem
-        tiff = f"measurement/{short}{'-cog' if cog else ''}.tiff"
+        short = f"{parsed.mode.lower()}-{polarisation.lower()}" if aws else f"{stem}{'-cog' if cog else ''}"
+        tiff = f"measurement/{short}.tiff"
         documents = {
             f"annotation/{short}.xml": _annotation(parsed, polarisation, shape, orbit, grid),
             f"annotation/calibration/calibration-{short}.xml": _calibration(parsed, polarisation, shape),
@@ -96,10 +110,13 @@ def build_safe(
         if pixels is None:
             pixels = sea(shape, 60.0 / index, seed=index)
         _write_tiff(root / tiff, pixels, grid, tiled=cog)
-        hrefs += [*documents, tiff]
-    (root / "manifest.safe").write_text(_manifest(parsed, hrefs))
+        for path in (*documents, tiff):
+            renamed[path.replace(short, stem)] = path
+            hrefs.append(path.replace(short, stem) if aws else path)
+    (root / "manifest.safe").write_text(_manifest(parsed, hrefs, ipf))
+    seal(root)
     if aws:
-        info = {"id": parsed.id, "path": f"GRD/{parsed.start:%Y}/{parsed.id}"}
+        info = {"id": parsed.id, "path": f"GRD/{parsed.start:%Y}/{parsed.id}", "filenameMap": renamed}
         (root / "productInfo.json").write_text(json.dumps(info))
     if layout != "zip":
         return root
@@ -110,16 +127,36 @@ def build_safe(
     return packed
 
 
-def _grid(orbit: Orbit, shape: tuple[int, int], mid_s: float) -> dict[str, NDArray[np.float64]]:
+def seal(product: Path) -> None:
+    """State the checksums of a product's files as they are now; those that are gone keep theirs."""
+    manifest = product / "manifest.safe"
+
+    def summed(match: re.Match[str]) -> str:
+        path = product / match[2]
+        digest = hashlib.md5(path.read_bytes()).hexdigest() if path.is_file() else match[4]
+        return f"{match[1]}{match[2]}{match[3]}{digest}<"
+
+    form = r'(href="\./)([^"]+)("/><checksum checksumName="MD5">)([0-9a-f]*)<'
+    manifest.write_text(re.sub(form, summed, manifest.read_text()))
+
+
+def interval_s(spacing_m: float) -> float:
+    """Return the time between lines."""
+    return INTERVAL_S * spacing_m / 10
+
+
+def _grid(
+    orbit: Orbit, shape: tuple[int, int], mid_s: float, spacing_m: float
+) -> dict[str, NDArray[np.float64]]:
     line, sample = (
         a.ravel()
         for a in np.meshgrid(
             np.linspace(0, shape[0] - 1, 5).round(), np.linspace(0, shape[1] - 1, 6).round(), indexing="ij"
         )
     )
-    slant = np.polyval(GRSR[::-1], sample * 10)
+    slant = np.polyval(GRSR[::-1], sample * spacing_m)
     tau = slant * 2 / SPEED_OF_LIGHT_M_S
-    t = line * INTERVAL_S + (tau - mid_s) / 2
+    t = line * interval_s(spacing_m) + (tau - mid_s) / 2
     lon, lat = ground_point(orbit, t, slant)
     return {"line": line, "sample": sample, "t": t, "tau": tau, "lon": lon, "lat": lat}
 
@@ -137,7 +174,7 @@ def _vector(tag: str, values: NDArray[np.float64], form: str) -> str:
 
 
 def _header(name: ProductName, polarisation: str, shape: tuple[int, int]) -> str:
-    first, last = _times(name, np.array([0, (shape[0] - 1) * INTERVAL_S]))
+    first, last = _times(name, np.array([0, (shape[0] - 1) * interval_s(spacing_of(name))]))
     return (
         f"<adsHeader><missionId>{name.platform}</missionId><productType>{name.product_type}</productType>"
         f"<polarisation>{polarisation}</polarisation><mode>{name.mode}</mode><swath>{name.mode}</swath>"
@@ -154,7 +191,9 @@ def _annotation(
     orbit: Orbit,
     grid: dict[str, NDArray[np.float64]],
 ) -> str:
-    first, last = _times(name, np.array([0, (shape[0] - 1) * INTERVAL_S]))
+    spacing_m = spacing_of(name)
+    first, last = _times(name, np.array([0, (shape[0] - 1) * interval_s(spacing_m)]))
+    swath = name.mode if name.stripmap else f"{name.mode}1"
     states = [
         f"<orbit><time>{time}</time><frame>Earth Fixed</frame>"
         + "".join(
@@ -170,7 +209,7 @@ def _annotation(
         f"<coordinateConversion><azimuthTime>{time}</azimuthTime><gr0>0.0</gr0>"
         + _vector("grsrCoefficients", np.array(GRSR), ".15e")
         + "</coordinateConversion>"
-        for time in _times(name, np.arange(-1.0, shape[0] * INTERVAL_S + 1))
+        for time in _times(name, np.arange(-1.0, shape[0] * interval_s(spacing_m) + 1))
     ]
     points = [
         f"<geolocationGridPoint><azimuthTime>{time}</azimuthTime><slantRangeTime>{tau:.15e}</slantRangeTime>"
@@ -181,18 +220,22 @@ def _annotation(
             _times(name, grid["t"]), *(grid[k] for k in ("tau", "line", "sample", "lat", "lon")), strict=True
         )
     ]
-    bounds = [
-        f"<swathMerge><swath>{name.mode}1</swath>"
-        + _list(
-            "swathBoundsList",
-            [
-                f"<swathBounds><azimuthTime>{first}</azimuthTime><firstAzimuthLine>0</firstAzimuthLine>"
-                f"<firstRangeSample>0</firstRangeSample><lastAzimuthLine>{shape[0] - 1}</lastAzimuthLine>"
-                f"<lastRangeSample>{shape[1] - 1}</lastRangeSample></swathBounds>"
-            ],
-        )
-        + "</swathMerge>"
-    ]
+    bounds = (
+        []
+        if name.stripmap
+        else [
+            f"<swathMerge><swath>{swath}</swath>"
+            + _list(
+                "swathBoundsList",
+                [
+                    f"<swathBounds><azimuthTime>{first}</azimuthTime><firstAzimuthLine>0</firstAzimuthLine>"
+                    f"<firstRangeSample>0</firstRangeSample><lastAzimuthLine>{shape[0] - 1}</lastAzimuthLine>"
+                    f"<lastRangeSample>{shape[1] - 1}</lastRangeSample></swathBounds>"
+                ],
+            )
+            + "</swathMerge>"
+        ]
+    )
     direction = "Ascending" if grid["lat"][-1] > grid["lat"][0] else "Descending"
     return (
         f"<product>{_header(name, polarisation, shape)}<generalAnnotation><productInformation>"
@@ -200,7 +243,7 @@ def _annotation(
         "<radarFrequency>5.405000454334350e+09</radarFrequency></productInformation>"
         + _list(
             "downlinkInformationList",
-            [f"<downlinkInformation><swath>{name.mode}1</swath><prf>1717.1289</prf></downlinkInformation>"],
+            [f"<downlinkInformation><swath>{swath}</swath><prf>1717.1289</prf></downlinkInformation>"],
         )
         + _list("orbitList", states)
         + "</generalAnnotation><imageAnnotation><imageInformation>"
@@ -208,9 +251,9 @@ def _annotation(
         f"<productLastLineUtcTime>{last}</productLastLineUtcTime>"
         f"<slantRangeTime>{GRSR[0] * 2 / SPEED_OF_LIGHT_M_S:.15e}</slantRangeTime>"
         "<outputPixels>16 bit Unsigned Integer</outputPixels>"
-        "<rangePixelSpacing>1.000000e+01</rangePixelSpacing>"
-        "<azimuthPixelSpacing>1.000000e+01</azimuthPixelSpacing>"
-        f"<azimuthTimeInterval>{INTERVAL_S:.15e}</azimuthTimeInterval>"
+        f"<rangePixelSpacing>{spacing_m:.6e}</rangePixelSpacing>"
+        f"<azimuthPixelSpacing>{spacing_m:.6e}</azimuthPixelSpacing>"
+        f"<azimuthTimeInterval>{interval_s(spacing_m):.15e}</azimuthTimeInterval>"
         f"<numberOfSamples>{shape[1]}</numberOfSamples><numberOfLines>{shape[0]}</numberOfLines>"
         "</imageInformation></imageAnnotation><geolocationGrid>"
         + _list("geolocationGridPointList", points)
@@ -237,7 +280,7 @@ def _calibration(name: ProductName, polarisation: str, shape: tuple[int, int]) -
         + _vector("pixel", samples, ".0f")
         + _vector("sigmaNought", sigma, ".6e")
         + "</calibrationVector>"
-        for line, time in zip(lines, _times(name, lines * INTERVAL_S), strict=True)
+        for line, time in zip(lines, _times(name, lines * interval_s(spacing_of(name))), strict=True)
     ]
     return (
         f"<calibration>{_header(name, polarisation, shape)}<calibrationInformation>"
@@ -258,7 +301,7 @@ def _noise(name: ProductName, polarisation: str, shape: tuple[int, int], form: N
         + _vector("pixel", samples, ".0f")
         + _vector(lut, power + 0.1 * line * (form != "zero"), ".6e")
         + f"</{tag}>"
-        for line, time in zip(lines, _times(name, lines * INTERVAL_S), strict=True)
+        for line, time in zip(lines, _times(name, lines * interval_s(spacing_of(name))), strict=True)
     ]
     blocks = []
     middle, late = shape[1] // 2, shape[0] // 4
@@ -275,21 +318,23 @@ def _noise(name: ProductName, polarisation: str, shape: tuple[int, int], form: N
     return (
         f"<noise>{_header(name, polarisation, shape)}"
         + _list(f"{tag}List", vectors)
-        + (_list("noiseAzimuthVectorList", blocks) if modern else "")
+        + (_list("noiseAzimuthVectorList", blocks) if modern and not name.stripmap else "")
         + "</noise>"
     )
 
 
-def _manifest(name: ProductName, hrefs: list[str]) -> str:
+def _manifest(name: ProductName, hrefs: list[str], ipf: str | None) -> str:
+    software = "" if ipf is None else f'<safe:software name="Sentinel-1 IPF" version="{ipf}"/>'
     objects = "".join(
-        f'<dataObject ID="object{i}"><byteStream mimeType="text/xml">'
-        f'<fileLocation locatorType="URL" href="./{href}"/></byteStream></dataObject>'
+        f'<dataObject ID="object{i}"><byteStream mimeType="text/xml" size="1">'
+        f'<fileLocation locatorType="URL" href="./{href}"/><checksum checksumName="MD5"></checksum>'
+        "</byteStream></dataObject>"
         for i, href in enumerate(hrefs)
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" xmlns:safe="http://www.esa.int/safe/sentinel-1.0">'
-        '<metadataSection><safe:software name="Sentinel-1 IPF" version="003.61"/>'
+        f"<metadataSection>{software}"
         f'<safe:relativeOrbitNumber type="start">{name.relative_orbit}</safe:relativeOrbitNumber>'
         "</metadataSection>"
         f"<dataObjectSection>{objects}</dataObjectSection></xfdu:XFDU>"

@@ -18,6 +18,7 @@ from engine.runtime.prior import Prior, anchor_positions
 from engine.runtime.text import Answer, AnswerObject, Request
 
 M_PER_DEG = 111_320.0
+SIGMA_NOUGHT = 600.0
 START = datetime(2021, 1, 19, 17, 30, tzinfo=timezone.utc)
 
 
@@ -38,6 +39,15 @@ class FlatGeometry:
 
     def incidence_deg(self, line_px, sample_px):
         return 30.0 + 16.0 * np.asarray(sample_px, float) / 25_000
+
+    def heading_deg(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 180.0)
+
+    def range_to_velocity_s(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 115.0)
+
+    def shift_bound_m(self, line_px, sample_px):
+        return np.full(np.shape(line_px), 1100.0)
 
     def time_utc(self, line_px):
         return START + timedelta(seconds=float(line_px) * 0.0015)
@@ -64,7 +74,9 @@ class FakeScene:
         self.shape = next(iter(self.sigma0.values())).shape
         if self.valid is None:
             self.valid = np.ones(self.shape, bool)
-        kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH", ("HH",): "SH"}[self.polarisations]
+        kind = {("VV", "VH"): "DV", ("VV",): "SV", ("HH", "HV"): "DH", ("HH",): "SH", ("VH",): "VH"}[
+            self.polarisations
+        ]
         self.name = ProductName.parse(
             f"S1A_IW_GRDH_1S{kind}_20210119T173000_20210119T173025_036200_043F2A_8255.SAFE"
         )
@@ -80,12 +92,30 @@ class FakeScene:
     def __exit__(self, *exception):
         pass
 
+    def numbers(self, polarisation):
+        """Digital numbers, made anew: tests change sigma0."""
+        intensity = self.sigma0[polarisation] + self.nesz[polarisation]
+        dn = np.clip(np.rint(np.sqrt(np.maximum(intensity, 0)) * SIGMA_NOUGHT), 1, 65535)
+        return np.where(self.valid, dn, 0).astype(np.uint16)
+
+    def block_lines(self, polarisation):
+        return 1
+
+    def read_lines(self, polarisation, first_line, out):
+        self.reads += 1
+        out[:] = self.numbers(polarisation)[first_line : first_line + len(out)]
+
+    def tables(self, polarisation, lines, samples):
+        gain = np.full((1, len(samples)), SIGMA_NOUGHT**-2.0, np.float32)
+        return gain, gain * 0 + np.float32(self.nesz[polarisation] * SIGMA_NOUGHT**2)
+
     def read(self, polarisation, window):
         self.reads += 1
         valid = cut(self.valid, window, False)
         sigma0 = np.where(valid, cut(self.sigma0[polarisation], window, 0), 0).astype(np.float32)
         nesz = np.full(valid.shape, self.nesz[polarisation], np.float32)
-        return SimpleNamespace(sigma0=sigma0, nesz=nesz, intensity=sigma0 + nesz, valid=valid)
+        dn = cut(self.numbers(polarisation), window, 0)
+        return SimpleNamespace(dn=dn, sigma0=sigma0, nesz=nesz, intensity=sigma0 + nesz, valid=valid)
 
 
 @dataclass
@@ -97,6 +127,27 @@ class FakeLand:
 
     def mask(self, window):
         return cut(self.land, window, False)
+
+    def runs(self):
+        edges = np.diff(np.pad(self.land, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        line, start = np.nonzero(edges > 0)
+        return line, start, np.nonzero(edges < 0)[1]
+
+    def cells(self):
+        rows, cols = (-(-size // 8) for size in self.land.shape)
+        padded = np.pad(
+            self.land, [(0, rows * 8 - self.land.shape[0]), (0, cols * 8 - self.land.shape[1])], mode="edge"
+        )
+        parts = padded.reshape(rows, 8, cols, 8)
+        return parts.any((1, 3)).astype(np.uint8) + parts.all((1, 3))
+
+    def shore_m(self, line_px, sample_px):
+        line, sample = np.broadcast_arrays(np.asarray(line_px, float), np.asarray(sample_px, float))
+        at = np.argwhere(self.land)
+        if not len(at):
+            return np.full(line.shape, np.inf)
+        apart = np.hypot(line[..., None] - at[:, 0], sample[..., None] - at[:, 1]).min(-1) * 10.0
+        return np.where(apart > 5, apart, 0.0)
 
 
 def cut(array, window, fill):

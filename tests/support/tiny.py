@@ -133,6 +133,9 @@ def make_result(uri: str, count: int = 2, ipf: str = "003.52", versions: Version
                 candidate=i,
                 prior_status="absent",
                 prior_year=None,
+                range_to_velocity_s=115.2,
+                azimuth_deg=347.25,
+                shift_bound_m=1093.0,
                 flags=(Flag("near_land", {"distance_m": 120.0}),),
             )
             for i, lon, lat in places

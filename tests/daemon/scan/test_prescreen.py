@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
-from daemon.scan import ScanSettings, scan
-from daemon.scan.background import ring_sum, window_sum
-from daemon.scan.coverage import split_antimeridian
+from daemon.scan import ScanSettings, prescreen, scan
+from daemon.scan import band as band_module
+from daemon.scan.area import split_antimeridian
 from engine.errors import InputError
 from tests.support.sea import FakeLand, FakeScene, FlatGeometry, Target, sea_scene
 
@@ -83,12 +83,14 @@ def test_a_candidate_says_where_it_is(scene, targets):
     assert [c.index for c in result.candidates] == list(range(len(result.candidates)))
 
 
-@pytest.mark.parametrize("tile_px", [128, 264, 4096])
-def test_the_size_of_the_tiles_changes_nothing(scene, tile_px):
+@pytest.mark.parametrize(("chunk_lines", "threads"), [(64, 1), (136, 1), (4096, 1), (256, 8), (8, 11)])
+def test_chunks_and_threads_change_nothing(scene, monkeypatch, chunk_lines, threads):
     land = np.zeros(scene.shape, bool)
     land[:200, 400:] = True
-    reference = scan(scene, FakeLand(land), ScanSettings(tile_px=512))
-    assert scan(scene, FakeLand(land), ScanSettings(tile_px=tile_px)) == reference
+    reference = scan(scene, FakeLand(land), threads=1)
+    monkeypatch.setattr(band_module, "_CHUNK_LINES", chunk_lines)
+    monkeypatch.setattr(prescreen, "_LEAST_ROWS", 8)
+    assert scan(scene, FakeLand(land), threads=threads) == reference
 
 
 def test_a_bright_target_changes_nothing_beyond_its_windows():
@@ -152,14 +154,14 @@ def test_negative_power_is_kept():
 
 
 def test_what_lies_on_land_is_counted_and_dropped():
-    on_land, at_sea = Target(300, 205, 60, 0, 45), Target(300, 420, 60, 0, 45)
+    on_land, at_sea = Target(300, 217, 60, 0, 45), Target(300, 420, 60, 0, 45)
     scene = sea_scene((600, 600), [on_land, at_sea], seed=4)
     land = np.zeros(scene.shape, bool)
     land[:, :220] = True
     result = scan(scene, FakeLand(land))
     assert nearest_m(result, on_land) > 500
     assert nearest_m(result, at_sea) < 25
-    assert result.counts["candidates_on_land"] >= 1
+    assert result.counts["exceeding_pixels_on_land"] >= 1
     assert result.coverage.land_fraction == pytest.approx(220 / 600, abs=0.02)
 
 
@@ -250,34 +252,10 @@ def test_progress_ends_at_one(scene):
     assert seen == sorted(seen) and seen[-1] == 1.0
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"tile_px": 100}, {"false_alarm_rate": 0.0}, {"guard_m": 1300.0}, {"tile_px": 0}]
-)
+@pytest.mark.parametrize("wrong", [{"false_alarm_rate": 0.0}, {"guard_m": 1300.0}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError):
         ScanSettings(**wrong)
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 40), st.integers(0, 1))
-def test_window_sum_is_a_moving_sum(length, axis):
-    values = np.random.default_rng(length).integers(0, 9, (45, 45)).astype(float)
-    moving = np.apply_along_axis(np.convolve, axis, values, np.ones(length), "valid")
-    np.testing.assert_array_equal(window_sum(values, length, axis), moving)
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 99))
-def test_ring_sum_sums_the_ring(guard, more, seed):
-    radius = guard + more
-    values = np.random.default_rng(seed).integers(0, 9, (17, 23)).astype(float)
-    padded = np.pad(values, radius)
-    expected = np.zeros_like(values)
-    for i in range(17):
-        for j in range(23):
-            window = padded[i : i + 2 * radius + 1, j : j + 2 * radius + 1]
-            expected[i, j] = window.sum() - window[more:-more, more:-more].sum()
-    np.testing.assert_array_equal(ring_sum(values, guard, radius), expected)
 
 
 @settings(deadline=None, max_examples=25)

@@ -26,6 +26,7 @@ def slow(table: Lut, line: float, sample: float) -> float:
 )  # fmt: skip
 def test_lut_is_bilinear_and_held_beyond_its_ends(lines, first, height, left, seed) -> None:
     """Vectors may have samples of their own; a table shorter than the image goes on with its last value."""
+    lines.sort()
     rng = np.random.default_rng(seed)
     knots = [np.unique(rng.integers(0, 80, 6)) for _ in lines]
     table = Lut(lines, [k.astype(float) for k in knots], [rng.uniform(1, 9, len(k)) for k in knots], "test")
@@ -50,6 +51,32 @@ def test_noise_of_blocks_that_leave_a_corner() -> None:
     assert power[12:22, :5] == pytest.approx(100)
     assert power[12, 5:] == pytest.approx(200) and power[21, 9] == pytest.approx(300)
     assert power[22:] == pytest.approx(400)
+
+
+def test_where_blocks_overlap_the_last_one_goes() -> None:
+    first = AzimuthBlock(0, 19, 0, 9, np.array([0.0]), np.array([2.0]))
+    last = AzimuthBlock(15, 30, 5, 9, np.array([15.0]), np.array([3.0]))
+    power = Noise(lut([0], [[100.0]], [[0.0]]), (first, last)).power(np.arange(31), np.arange(10))
+    assert power[:15] == pytest.approx(200) and power[15:20, :5] == pytest.approx(200)
+    assert power[15:, 5:] == pytest.approx(300) and power[20:, :5] == pytest.approx(100)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31))
+def test_between_pixels_the_nearest_pixels_block_rules(seed: int) -> None:
+    """Positions of cells: at and within half a pixel of a block's edges."""
+    rng = np.random.default_rng(seed)
+    edges = np.sort(rng.choice(np.arange(1, 60), 2, replace=False))
+    block = AzimuthBlock(int(edges[0]), int(edges[1]), 10, 19, np.array([0.0, 60.0]), rng.uniform(1, 2, 2))
+    table = lut([0, 60], rng.uniform(50, 90, (2, 2)).tolist(), [[0, 40]] * 2)
+    lines = np.sort(rng.uniform(-5, 65, 40))
+    samples = np.sort(np.append(rng.uniform(-5, 45, 20), [9.49, 9.51, 19.49, 19.51]))
+    got = np.broadcast_to(Noise(table, (block,)).power(lines, samples), (40, 24))
+    for i, line in enumerate(lines):
+        for j, sample in enumerate(samples):
+            inside = edges[0] <= round(line) <= edges[1] and 10 <= round(sample) <= 19
+            factor = np.interp(line, block.lines, block.values) if inside else 1.0
+            assert got[i, j] == pytest.approx(slow(table, line, sample) * factor, rel=1e-5)
 
 
 def test_noise_in_windows_is_the_noise_of_the_whole() -> None:
@@ -85,6 +112,21 @@ def test_calibration_gain() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lines", "says"),
+    [([0, 200, 100], "line 100 after one at line 200"), ([0, 100, 100], "two different vectors at line 100")],
+)
+def test_vectors_out_of_order(lines: list[float], says: str) -> None:
+    with pytest.raises(SceneCorrupt, match=says):
+        lut(lines, [[1, 2], [3, 4], [5, 6]], [[0, 9]] * 3)
+
+
+def test_the_same_vector_twice_is_taken_once() -> None:
+    table = lut([0, 100, 100, 200], [[1, 2], [3, 4], [3, 4], [5, 6]], [[0, 9]] * 4)
+    assert list(table.lines) == [0, 100, 200] and len(table.values) == 3
+    assert table.on(np.array([150]), np.array([0]))[0, 0] == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
     ("data", "says"),
     [
         (calibration_xml(sigma="600"), "equal lengths"),
@@ -112,12 +154,36 @@ def test_entity_bomb() -> None:
         parse_noise(bomb, "n.xml")
 
 
-def test_noise_with_an_unreadable_block() -> None:
-    data = (
-        b"<noise><noiseRangeVectorList><noiseRangeVector><line>0</line><pixel>0</pixel><noiseRangeLut>9"
-        b"</noiseRangeLut></noiseRangeVector></noiseRangeVectorList><noiseAzimuthVectorList><noiseAzimuthVector>"
-        b"<line>1 2</line><noiseAzimuthLut>1</noiseAzimuthLut></noiseAzimuthVector></noiseAzimuthVectorList>"
-        b"</noise>"
-    )
-    with pytest.raises(SceneCorrupt, match="2 lines and 1 values"):
+def noise_xml(
+    line: str = "0 9", values: str = "1 1", first_line: int = 0, last_line: int = 9, last_sample: int = 9
+) -> bytes:
+    return (
+        "<noise><noiseRangeVectorList><noiseRangeVector><line>0</line><pixel>0</pixel><noiseRangeLut>9"
+        "</noiseRangeLut></noiseRangeVector></noiseRangeVectorList><noiseAzimuthVectorList><noiseAzimuthVector>"
+        f"<firstAzimuthLine>{first_line}</firstAzimuthLine><firstRangeSample>0</firstRangeSample>"
+        f"<lastAzimuthLine>{last_line}</lastAzimuthLine><lastRangeSample>{last_sample}</lastRangeSample>"
+        f"<line>{line}</line><noiseAzimuthLut>{values}</noiseAzimuthLut></noiseAzimuthVector>"
+        "</noiseAzimuthVectorList></noise>"
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (noise_xml(values="1"), "2 lines and 1 values"),
+        (noise_xml(line="9 0"), "lines increasing"),
+        (noise_xml(values="1 nan"), "values finite"),
+        (noise_xml(line="", values=""), "0 lines and 0 values"),
+        (noise_xml(first_line=10), "lines 10 to 9"),
+        (noise_xml(last_sample=-1), "samples 0 to -1"),
+        (noise_xml().replace(b"<lastAzimuthLine>9</lastAzimuthLine>", b""), "no lastAzimuthLine"),
+    ],
+)
+def test_noise_with_an_unreadable_block(data: bytes, says: str) -> None:
+    with pytest.raises(SceneCorrupt, match=says):
         parse_noise(data)
+
+
+def test_an_azimuth_vector_of_one_line() -> None:
+    power = parse_noise(noise_xml(line="4", values="2")).power(np.arange(12), np.arange(12))
+    assert power[:10, :10] == pytest.approx(18) and power[10:] == pytest.approx(9)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -81,9 +83,9 @@ def test_the_other_side_of_the_track_is_not_in_the_image(geometry: RangeDopplerG
 
 def test_slant_range_of_the_nearest_update(annotation_xml: str) -> None:
     """A line follows the update nearest in time, with the origin that it has."""
-    shifted = annotation_xml.replace("<gr0>0.0</gr0>", "<gr0>100.0</gr0>", 2)  # the first two: -1 s and 0 s
+    shifted = annotation_xml.replace("<gr0>0.0</gr0>", "<gr0>5.0</gr0>", 2)  # the first two: -1 s and 0 s
     moved = RangeDopplerGeometry(parse_annotation(shifted.encode()))
-    expected = np.polyval(GRSR[::-1], np.array([200 * 10 - 100, 200 * 10]))
+    expected = np.polyval(GRSR[::-1], np.array([200 * 10 - 5, 200 * 10]))
     assert moved.slant_range_m([299, 400], 200) == pytest.approx(expected, abs=1e-6)  # 0.45 s and 0.6 s
 
 
@@ -110,6 +112,31 @@ def test_state_vectors_out_of_order(annotation_xml: str) -> None:
         parse_annotation(again.encode())
 
 
+def test_the_self_check(annotation_xml: str, geometry: RangeDopplerGeometry) -> None:
+    assert geometry.self_check_px < 1e-3
+    low, high = (annotation_xml.replace("<gr0>0.0</gr0>", f"<gr0>{m}</gr0>") for m in (5.0, 100.0))
+    assert RangeDopplerGeometry(parse_annotation(low.encode())).self_check_px == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(SceneCorrupt, match=r"got a geolocation grid up to 10 px .* expected at most 1.0 px"):
+        RangeDopplerGeometry(parse_annotation(high.encode()))
+
+
+def test_one_wrong_point_of_the_grid_is_seen(annotation_xml: str) -> None:
+    """A grid that folds: one point stands where another should."""
+    first, second = re.findall(r"<longitude>[^<]+</longitude>", annotation_xml)[:2]
+    with pytest.raises(SceneCorrupt, match="got a geolocation grid"):
+        RangeDopplerGeometry(parse_annotation(annotation_xml.replace(second, first).encode()))
+
+
+def test_line_times_of_another_orbit(annotation_xml: str) -> None:
+    """The first line two seconds later than it was: lines and orbit no longer belong together."""
+    time = re.search(r"<productFirstLineUtcTime>([^<]+)<", annotation_xml)
+    assert time
+    later = datetime.fromisoformat(time[1]) + timedelta(seconds=2)
+    moved = annotation_xml.replace(f"Time>{time[1]}<", f"Time>{later.isoformat(timespec='microseconds')}<")
+    with pytest.raises(SceneCorrupt, match=r"grid -2\.000 s from the line times"):
+        RangeDopplerGeometry(parse_annotation(moved.encode()))
+
+
 def test_footprint_across_the_antimeridian(tmp_path: Path, product: Path) -> None:
     with open_scene(str(product)) as scene:
         here = scene.footprint
@@ -133,7 +160,7 @@ def test_gcps_alone_give_the_same_places(product: Path, geometry: RangeDopplerGe
         gcps = scene.bands["VV"].raster.gcps
         alone = GcpGeometry(gcps + [0.5, 0.5, 0, 0], scene.shape, scene.name.start, scene.name.stop)
     line, sample = np.mgrid[0:300:37, 0:400:41]
-    assert np.abs(np.subtract(alone.lonlat(line, sample), geometry.lonlat(line, sample))).max() < 1e-7
+    assert np.abs(np.subtract(alone.lonlat(line, sample), geometry.lonlat(line, sample, 0.0))).max() < 1e-7
     back = alone.pixel(*alone.lonlat(line - 30.0, sample + 50.0))
     assert np.abs(back[0] - line + 30).max() < 1e-6 and np.abs(back[1] - sample - 50).max() < 1e-6
     assert alone.heading_deg(9, 9) == pytest.approx(geometry.heading_deg(9, 9), abs=0.02)

@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import distance_transform_edt
+from shapely import box
 
 from daemon.errors import SceneCorrupt
-from daemon.scene.geometry import RangeDopplerGeometry
-from daemon.scene.land import SceneLand
+from daemon.scene.geometry import RangeDopplerGeometry, split_at_antimeridian
+from daemon.scene.land import LAND, MIXED, SEA, SceneLand, relevant
 from daemon.scene.raster import Window
 from daemon.scene.safe import parse_annotation
-from engine.runtime.land import Coastline, Ring
+from engine.runtime.land import Coastline
+from engine.runtime.rings import Rings
 
 Array = NDArray[np.float64]
 
@@ -46,16 +51,17 @@ class Oblique:
         return self.shape[0] / 2 - line, sample + self.shape[1] / 2
 
 
-class Rings:
-    """A coastline of given rings."""
+class Drawn:
+    """A coastline of given rings: pairs of points (longitude, latitude) and level."""
 
-    version = "rings"
+    version = "drawn"
+    tile_deg, overlap_deg, step_deg = 5, 1 / 64, 1 / 2048
 
-    def __init__(self, *rings: Ring) -> None:
-        self.rings = list(rings)
+    def __init__(self, *rings: tuple[Array, int]) -> None:
+        self.all = Rings.of([points for points, _ in rings], [level for _, level in rings])
 
-    def polygons(self, *_box: float, inland_water: bool = True) -> list[Ring]:
-        return [ring for ring in self.rings if inland_water or ring.level == 1]
+    def rings(self, *_box: float) -> Rings:
+        return self.all
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +100,7 @@ def test_a_pixel_is_land_where_its_centre_is() -> None:
     points = np.stack(geometry.lonlat(*np.array(corners).T), axis=1)
     expected = np.zeros((100, 100), bool)
     expected[11:20, 21:30] = True
-    land = SceneLand(Rings(Ring(points, 1)), geometry)  # type: ignore[arg-type]
+    land = SceneLand(Drawn((points, 1)), geometry)  # type: ignore[arg-type]
     np.testing.assert_array_equal(land.mask(Window(0, 0, 100, 100)), expected)
 
 
@@ -102,15 +108,12 @@ def test_water_in_land_and_islands_in_it() -> None:
     geometry = Oblique(20.0, 10.0, (300, 300))
     square = np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)], float)
     rings = [
-        Ring(np.stack(geometry.lonlat(*(150 + half * square).T), axis=1), level)
+        (np.stack(geometry.lonlat(*(150 + half * square).T), axis=1), level)
         for level, half in ((1, 120), (2, 70), (3, 30))
     ]
-    with_water = SceneLand(Rings(*rings), geometry)  # type: ignore[arg-type]
-    row = with_water.mask(Window(150, 0, 1, 300))[0]
-    np.testing.assert_array_equal(row[[10, 50, 100, 150, 200, 250, 290]], [0, 1, 0, 1, 0, 1, 0])
-    without = SceneLand(Rings(*rings), geometry, inland_water=False)  # type: ignore[arg-type]
-    assert without.mask(Window(150, 40, 1, 220)).all()
-    assert without.version != with_water.version
+    for order in (rings, rings[::-1]):
+        row = SceneLand(Drawn(*order), geometry).mask(Window(150, 0, 1, 300))[0]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(row[[10, 50, 100, 150, 200, 250, 290]], [0, 1, 0, 1, 0, 1, 0])
 
 
 def test_open_sea_has_no_land(coastline: Coastline) -> None:
@@ -140,3 +143,160 @@ def test_a_real_scene(real_data: Path, coastline: Coastline) -> None:
         for y, x in zip(line, sample, strict=True)
     )
     assert island.all() and not lagoon.any()
+
+
+def filled_by_gdal(land: SceneLand, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Draw the same rings with another program."""
+    from rasterio.features import rasterize
+
+    west, south, east, north = land._box
+    rings = land._coastline.rings(west, south, east, north)
+    rings = rings.clip_box((west, south), (east, north)).densified(0.05)
+    image = np.stack(land._geometry.pixel(*rings.points.T), axis=1)
+    shapes = []
+    for ring, level in sorted(zip(rings.moved(image).split(), rings.levels, strict=True), key=lambda r: r[1]):
+        corners = (ring[:, ::-1] + 0.5).tolist()
+        shapes.append(({"type": "Polygon", "coordinates": [[*corners, corners[0]]]}, int(level % 2)))
+    return rasterize(shapes, shape, fill=0, dtype="uint8").astype(bool)
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(12.9, 55.7), (-82.5, 45.9), (21.9, 60.2), (179.9, -16.8)])
+def test_pixels_agree_with_another_program(coastline: Coastline, lon: float, lat: float) -> None:
+    geometry = Oblique(lon, lat, (1700, 2300))
+    land = SceneLand(coastline, geometry)
+    mask = land.mask(Window(0, 0, *geometry.shape))
+    assert 0.02 < mask.mean() < 0.98
+    # centres that lie on an edge but for rounding may fall either way
+    assert np.count_nonzero(mask != filled_by_gdal(land, geometry.shape)) < 5
+
+
+def cells_of(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    rows, cols = (-(-size // 8) for size in mask.shape)
+    cells = np.empty((rows, cols), np.uint8)
+    for row in range(rows):
+        for col in range(cols):
+            part = mask[8 * row : 8 * row + 8, 8 * col : 8 * col + 8]
+            cells[row, col] = LAND if part.all() else MIXED if part.any() else SEA
+    return cells
+
+
+@pytest.mark.parametrize("shape", [(400, 640), (397, 633), (8, 8), (3, 5), (1, 300)])
+@pytest.mark.parametrize(("lon", "lat"), [(12.95, 55.62), (-82.5, 45.9), (23.0, 60.0)])
+def test_cells_tell_what_the_mask_holds(
+    coastline: Coastline, shape: tuple[int, int], lon: float, lat: float
+) -> None:
+    land = SceneLand(coastline, Oblique(lon, lat, shape))
+    np.testing.assert_array_equal(land.cells(), cells_of(land.mask(Window(0, 0, *shape))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_cells_tell_what_the_mask_holds_of_any_rings(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(1, 90, 2).tolist())
+    geometry = Oblique(10.0, 50.0, shape)
+    rings = []
+    for level in rng.integers(1, 4, rng.integers(1, 12)):
+        middle, size = rng.uniform(-20, 110, 2), 10 ** rng.uniform(0, 2.2)
+        points = middle + rng.normal(0, size, (rng.integers(3, 9), 2))  # some cross themselves
+        rings.append((np.stack(geometry.lonlat(*points.T), axis=1), int(level)))
+    land = SceneLand(Drawn(*rings), geometry)  # type: ignore[arg-type]
+    whole = land.mask(Window(-30, -40, 200, 220))
+    inner = whole[30 : 30 + shape[0], 40 : 40 + shape[1]]
+    np.testing.assert_array_equal(land.mask(Window(0, 0, *shape)), inner)
+    np.testing.assert_array_equal(land.cells(), cells_of(inner))
+    np.testing.assert_array_equal(whole[:170, :180], filled_slowly(land)[:170, :180])
+
+
+def filled_slowly(land: SceneLand) -> NDArray[np.bool_]:
+    """Ask of each pixel of (-30..170, -40..180) in which rings it lies, by the angle around it."""
+    rings = land._coastline.rings()  # type: ignore[call-arg]
+    line, sample = np.mgrid[-30:170, -40:180]
+    state = np.zeros(line.shape, bool)
+    for level in range(1, int(rings.levels.max()) + 1):
+        for ring, at in zip(rings.split(), rings.levels, strict=True):
+            if at == level:
+                points = np.stack(land._geometry.pixel(*ring.T), axis=1)
+                state[_odd(points, line, sample)] = level % 2 == 1
+    return state
+
+
+def _odd(ring: Array, line: Array, sample: Array) -> NDArray[np.bool_]:
+    odd = np.zeros(line.shape, bool)
+    for (y, x), (y_, x_) in zip(ring, np.roll(ring, -1, axis=0), strict=True):
+        if y != y_:
+            crossed = (y <= line) != (y_ <= line)
+            odd ^= crossed & (x + (line - y) * (x_ - x) / (y_ - y) <= sample)
+    return odd
+
+
+def test_shore_distances_agree_with_the_mask(coastline: Coastline) -> None:
+    geometry = Oblique(12.9, 55.7, (1200, 1500))
+    land = SceneLand(coastline, geometry)
+    mask = land.mask(Window(0, 0, *geometry.shape))
+    reference = distance_transform_edt(~mask) * 10.0  # to the centre of a pixel of land: some metres more
+    rng = np.random.default_rng(2)
+    line, sample = rng.integers(250, 950, 800), rng.integers(250, 1250, 800)
+    # nearer than the frame, so that no shore beyond it counts
+    near = reference[line, sample] < 2400
+    distance = land.shore_m(line, sample)
+    assert np.abs(distance - reference[line, sample])[near].max() < 20
+    assert near.sum() > 100
+    np.testing.assert_array_equal(distance == 0, mask[line, sample])
+
+
+def test_shores_beyond_the_scene_and_the_reach(coastline: Coastline) -> None:
+    far = SceneLand(coastline, Oblique(-30.0, 30.0, (400, 400)))  # mid Atlantic
+    assert np.isposinf(far.shore_m([0.0, 200.0], [10.0, 300.0])).all()
+    # Helgoland lies 50 km off the Frisian coast; this scene of 4 km lies between, without a shore
+    between = SceneLand(coastline, Oblique(7.6, 53.9, (400, 400)))
+    assert not between.mask(Window(0, 0, 400, 400)).any()
+    north, south = between.shore_m([0, 399], [200, 200])
+    assert 5_000 < south < north < 50_000
+    assert between.shore_m(np.empty(0), np.empty(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("choice", ["all", "none", "seas", "Caspian Sea"])
+def test_a_scene_without_sea_is_irrelevant_and_no_other(choice: str) -> None:
+    chosen = Coastline.load(choice)
+    rng = np.random.default_rng(11)
+    places = [
+        (12.9, 55.7), (51.0, 42.0), (49.6, 41.0), (-87.0, 43.5), (33.0, -1.0), (179.95, -16.85), (10.0, 25.0)
+    ]  # fmt: skip
+    seen = set()
+    for lon, lat in places + [(lon + rng.uniform(-1, 1), lat + rng.uniform(-1, 1)) for lon, lat in places]:
+        geometry = Oblique(lon, lat, (3000, 3000))
+        wet = not SceneLand(chosen, geometry).mask(Window(0, 0, *geometry.shape)).all()
+        line, sample = np.array([0, 0, 2999, 2999]), np.array([0, 2999, 2999, 0])
+        outline = split_at_antimeridian(*geometry.lonlat(line, sample))
+        found = relevant(chosen, outline)
+        assert found or not wet
+        seen.add((found, wet))
+    assert {(False, False), (True, True)} <= seen
+
+
+def test_the_caspian_is_relevant_as_the_choice_says() -> None:
+    middle = box(50.5, 41.5, 51.5, 42.5)
+    assert relevant(Coastline.load("Caspian Sea"), middle) and relevant(Coastline.load(), middle)
+    assert not relevant(Coastline.load("none"), middle)
+    assert not relevant(Coastline.load("Lake Victoria"), middle)
+
+
+def test_a_narrow_water_makes_a_scene_relevant(coastline: Coastline) -> None:
+    bosporus = box(28.8, 40.9, 29.4, 41.3)
+    assert relevant(coastline, bosporus)
+    # 20 m of water in a footprint that is else land
+    geometry = Oblique(20.0, 10.0, (4000, 4000))
+    square = np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)], float)
+    around = np.stack(geometry.lonlat(*(2000 + 9000 * square).T), axis=1)
+    pool = np.stack(geometry.lonlat(*(700 + square).T), axis=1)
+    outline = box(19.8, 9.8, 20.2, 10.2)
+    for rings, expected in (([(around, 1)], False), ([(around, 1), (pool, 2)], True)):
+        drawn = Drawn(*rings)
+        drawn.is_land = lambda lon, lat: np.ones(lon.shape, bool)  # type: ignore[attr-defined]
+        assert relevant(drawn, outline) is expected  # type: ignore[arg-type]
+
+
+def test_an_empty_footprint_is_refused(coastline: Coastline) -> None:
+    with pytest.raises(SceneCorrupt, match="empty footprint"):
+        relevant(coastline, box(0, 0, 1, 1).difference(box(-1, -1, 2, 2)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.errors import SceneUnsupported
-from daemon.scene.names import POLARISATIONS, ProductName, same_acquisition
+from daemon.scene.names import POLARISATIONS, ProductName, check_supported, same_acquisition
 
 PALAU = "S1A_IW_GRDH_1SDV_20221002T205126_20221002T205156_045268_056950_0664.SAFE"
 
@@ -18,7 +18,7 @@ seconds = st.datetimes(datetime(2014, 4, 3), datetime(2050, 1, 1)).map(
 names = st.builds(
     ProductName,
     platform=st.sampled_from(["S1A", "S1B", "S1C", "S1D"]),
-    mode=st.sampled_from(["IW", "EW", "WV", "S1", "S2", "S3", "S4", "S5", "S6"]),
+    mode=st.sampled_from(["IW", "EW", "WV", "EN", *(f"{kind}{i}" for kind in "SN" for i in range(1, 7))]),
     product_type=st.sampled_from(["GRD", "SLC", "OCN", "RAW"]),
     resolution=st.sampled_from("FHM_"),
     level=st.integers(0, 2),
@@ -39,6 +39,36 @@ def test_round_trip(name: ProductName) -> None:
     assert ProductName.parse(str(name), "AWS" if name.kind == "AWS" else None) == name
     assert ProductName.parse(name.id, name.kind) == name
     assert ProductName.parse(f"{name.id}.zip", name.kind) == name
+
+
+@settings(deadline=None)
+@given(names)
+def test_what_is_processed_follows_from_the_name(name: ProductName) -> None:
+    """Every standard GRD of IW, EW and StripMap, in any resolution and polarisation, and nothing else."""
+    sound = (name.product_type, name.level, name.product_class) == ("GRD", 1, "S")
+    sound &= name.mode in {"IW", "EW", "S1", "S2", "S3", "S4", "S5", "S6"} and name.resolution in "FHM"
+    if sound:
+        check_supported(name)
+        return
+    with pytest.raises(SceneUnsupported) as caught:
+        check_supported(name)
+    said = str(caught.value)
+    assert said.startswith(f"{name}: got {name.mode} ") and ", expected a GRD of level 1" in said
+
+
+def test_every_kind_that_is_processed_round_trips() -> None:
+    found = set()
+    for mode in ("IW", "EW", "S1", "S2", "S3", "S4", "S5", "S6"):
+        for resolution in "FHM":
+            for code, polarisations in POLARISATIONS.items():
+                name = ProductName.parse(PALAU.replace("IW_GRDH_1SDV", f"{mode}_GRD{resolution}_1S{code}"))
+                check_supported(name)
+                assert (name.mode, name.resolution, name.polarisations) == (mode, resolution, polarisations)
+                assert name.stripmap == (mode[0] == "S") and ProductName.parse(str(name)) == name
+                cross = [p[0] != p[1] for p in name.polarisations]
+                assert cross == sorted(cross)  # co-polarised first
+                found.add(str(name))
+    assert len(found) == 8 * 3 * 8
 
 
 def test_parts_of_a_name() -> None:

@@ -18,6 +18,7 @@ from daemon.scene.geometry import RangeDopplerGeometry
 from daemon.scene.names import ProductName, same_acquisition
 from daemon.scene.product import Window, open_scene
 from daemon.scene.safe import Annotation, Manifest, parse_annotation, parse_manifest
+from engine.runtime.geoid import undulation_m
 from engine.runtime.geometry import ecef_from_geodetic
 
 
@@ -117,6 +118,9 @@ def test_range_doppler_reproduces_the_grid(real: Real) -> None:
     lon, lat = geometry.lonlat(grid.line_px, grid.sample_px, grid.height_m)
     there = ecef_from_geodetic(grid.lon_deg, grid.lat_deg, grid.height_m)
     assert np.linalg.norm(ecef_from_geodetic(lon, lat, grid.height_m) - there, axis=-1).max() < 0.1  # metres
+    assert geometry.self_check_px == pytest.approx(
+        np.hypot(line - grid.line_px, sample - grid.sample_px).max()
+    )
     assert geometry._shift[1] == pytest.approx(0.5, abs=5e-4)  # the bistatic delay: half the two-way time
 
 
@@ -142,6 +146,43 @@ def test_round_trip(real: Real) -> None:
     sample = rng.uniform(-50, annotation.shape[1] + 50, 2000)
     back = geometry.pixel(*geometry.lonlat(line, sample))
     assert np.abs(back[0] - line).max() < 1e-3 and np.abs(back[1] - sample).max() < 1e-3
+
+
+@every
+def test_the_sea_is_not_where_the_grid_is(real: Real) -> None:
+    """At sea level a place lies up to 124 m from where it would lie on the ellipsoid."""
+    geometry = RangeDopplerGeometry(real.annotation())
+    line, sample = geometry.shape[0] / 2, np.linspace(0, geometry.shape[1] - 1, 9)
+    here, flat = geometry.lonlat(line, sample), geometry.lonlat(line, sample, 0.0)
+    height = undulation_m(*here)
+    moved = np.linalg.norm(ecef_from_geodetic(*here) - ecef_from_geodetic(*flat), axis=-1)
+    expected = np.abs(height) / np.tan(np.radians(geometry.incidence_deg(line, sample)))
+    assert moved == pytest.approx(expected, rel=0.03, abs=0.2)
+
+
+def test_two_processors_agree_at_sea_level(real_data: Path) -> None:
+    """FEC3 and 6D00 are one acquisition: a place has the same time and range in both, to 0.1 m.
+
+    Their grids differ in origin (155 lines, up to 13 samples), line interval, time (by 0.4 ms) and orbit
+    (2.8 m along track).
+    """
+    first, second = (
+        RangeDopplerGeometry(load(next((real_data / "s1-safe").glob(f"*_{ending}.SAFE"))).annotation())
+        for ending in ("FEC3", "6D00")
+    )
+    line, sample = (np.linspace(0, size - 1, 41) for size in first.shape)
+    line = line[:, None]
+    there = second.pixel(*first.lonlat(line, sample))
+    assert 150 < np.abs(there[0] - line).min() and np.abs(there[1] - sample).max() > 10
+    apart = (second.annotation.first_line - first.annotation.first_line).total_seconds()
+    late = there[0] * second.annotation.line_interval_s + apart - line * first.annotation.line_interval_s
+    ground_speed = first.annotation.spacing_m[0] / first.annotation.line_interval_s
+    assert np.abs(late * ground_speed).max() < 0.1
+    farther = second.slant_range_m(*there) - first.slant_range_m(line, sample)
+    assert np.abs(farther / np.sin(np.radians(first.incidence_deg(line, sample)))).max() < 0.1
+    # and back on the ground
+    back = ecef_from_geodetic(*second.lonlat(*there))
+    assert np.linalg.norm(back - ecef_from_geodetic(*first.lonlat(line, sample)), axis=-1).max() < 0.01
 
 
 @pytest.mark.parametrize("real", ["0664"], indirect=True)

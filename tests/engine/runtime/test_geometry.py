@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InputError
+from engine.runtime.geoid import undulation_m
 from engine.runtime.geometry import (
     WGS84_A_M,
     WGS84_B_M,
@@ -88,6 +89,29 @@ def test_ground_point_meets_the_three_surfaces(node, phase, t, slant, height, lo
     assert line @ velocity / np.linalg.norm(velocity) == pytest.approx(0, abs=1e-3)
     t_back, slant_back = zero_doppler(path, lon, lat, height, look)
     assert t_back == pytest.approx(t, abs=1e-7) and slant_back == pytest.approx(slant, abs=1e-3)
+
+
+@pytest.mark.parametrize("phase", [40.0, 80.0, 100.0, 250.0])
+def test_a_surface_is_met_at_its_own_height(phase: float) -> None:
+    """The geoid in place of a number: the height of the answer is the surface's height there."""
+    path = orbit(-70.0, phase)
+    t, slant = np.arange(0.0, 20.0, 4.0)[:, None], np.linspace(800e3, 950e3, 7)
+    lon, lat = ground_point(path, t, slant, undulation_m)
+    height = undulation_m(lon, lat)
+    assert np.abs(height).max() > 1
+    line = ecef_from_geodetic(lon, lat, height) - path.at(t)[0]
+    assert np.linalg.norm(line, axis=-1) == pytest.approx(np.broadcast_to(slant, lon.shape), abs=1e-3)
+    again = ground_point(path, t, slant, height)
+    assert np.abs(np.subtract(again, (lon, lat))).max() < 1e-9
+
+
+def test_passes_far_from_the_middle_of_the_orbit_are_found_as_exactly() -> None:
+    path = orbit()
+    t = np.array([-59.0, -30.0, 15.0, 60.0, 98.0])
+    lon, lat = ground_point(path, t, 870e3)
+    for chosen in (slice(None), slice(0, 1), slice(4, 5)):
+        back, slant = zero_doppler(path, lon[chosen], lat[chosen])
+        assert np.abs(back - t[chosen]).max() < 1e-9 and np.abs(slant - 870e3).max() < 1e-4
 
 
 def test_look_side() -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.errors import InputError
+from engine.runtime.geoid import undulation_m
 from engine.simulate import acquisition, radiometry
 
 SHAPE = (600, 800)
@@ -77,3 +79,36 @@ def test_tables_agree_with_the_products_they_imitate(grid: acquisition.Acquisiti
     assert -25 < nesz_db.min() and nesz_db.max() < -21
     beta = radiometry.BETA_NOUGHT / np.sqrt(np.sin(np.radians(grid.incidence_deg(100, 400))))
     assert calibration[0, 400] == pytest.approx(beta, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "ascending"),
+    [(179.99, -17.0, True), (20.0, 83.5, True), (-179.99, 83.0, False), (170.0, -77.0, False)],
+)
+def test_passes_lie_over_far_places_too(lon: float, lat: float, ascending: bool) -> None:
+    grid = acquisition.plan(lon, lat, ascending, SHAPE, 15_000)
+    middle = grid.lonlat(SHAPE[0] / 2, SHAPE[1] / 2)
+    off = ((middle[0] - lon + 180) % 360 - 180) * np.cos(np.radians(lat)), middle[1] - lat
+    assert np.abs(off).max() < 0.005
+    assert (grid.orbit.velocity_m_s[6, 2] > 0) == ascending  # at line 0
+    # a bearing near the antimeridian and the poles: right is a quarter turn from up
+    up, right = (float(grid.bearing_deg(300, 400, axis)) for axis in (0, 90))
+    assert (up - right) % 360 == pytest.approx(90, abs=0.5)
+
+
+@pytest.mark.parametrize("lat", [-80.0, 89.0])
+def test_the_radar_does_not_see_the_poles(lat: float) -> None:
+    with pytest.raises(InputError, match="looks to the right"):
+        acquisition.plan(0.0, lat, True, SHAPE, 15_000)
+
+
+def test_the_sea_stands_on_the_geoid(grid: acquisition.Acquisition) -> None:
+    from engine.runtime.geometry import ground_point, zero_doppler
+
+    line, sample = np.array([0.0, 300.0, 599.0]), np.array([10.0, 400.0, 790.0])
+    lon, lat = grid.lonlat(line, sample)
+    time, slant = zero_doppler(grid.orbit, lon, lat, undulation_m(lon, lat))
+    assert time == pytest.approx(line * grid.line_interval_s, abs=1e-8)
+    assert slant == pytest.approx(grid.slant_range(line, sample), abs=1e-3)
+    flat = ground_point(grid.orbit, time, slant)
+    assert np.abs(np.subtract(flat, (lon, lat))).max() > 1e-5

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError
+from engine.runtime.geoid import undulation_m
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S, Orbit, ground_point
 from engine.simulate import command, landcover
 from engine.simulate.objects import DEFAULT
@@ -140,10 +141,11 @@ def test_the_geolocation_grid_agrees_with_range_doppler(simulated: tuple[Path, l
     assert len(points) == 11 * 21
     for point in points[::7]:
         slant = float(point.findtext("slantRangeTime")) * SPEED_OF_LIGHT_M_S / 2
-        lon, lat = ground_point(orbit, seconds(point.findtext("azimuthTime")), slant)
+        height = float(point.findtext("height"))
+        lon, lat = ground_point(orbit, seconds(point.findtext("azimuthTime")), slant, height)
         assert float(lon) == pytest.approx(float(point.findtext("longitude")), abs=1e-6)
         assert float(lat) == pytest.approx(float(point.findtext("latitude")), abs=1e-6)
-        assert float(point.findtext("height")) == 0
+        assert height == pytest.approx(undulation_m(lon, lat), abs=1e-3) and abs(height) > 1  # the sea
 
 
 def test_truth_has_its_schema_and_places(simulated: tuple[Path, list[Path]]) -> None:

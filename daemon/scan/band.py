@@ -1,0 +1,351 @@
+"""One polarisation of a scene, from its first line to its last: each byte is read once.
+
+Lines come in chunks. A row of cells passes four stages, each a little behind the one before: summed up,
+judged sound or not, trimmed of bright cells, and given its threshold, above which pixels are taken. What a
+stage needs of its neighbours sets how far it lags; everything older is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daemon.scan import cells
+from daemon.scan.border import BORDER_ROWS, NEAR_ROWS, unsound_cells
+from daemon.scan.kernels import CELL_PX, Float32, Int64, LandRuns, Uint8, exceeding, sum_cells
+from daemon.scene.land import LAND, SEA
+
+if TYPE_CHECKING:
+    from daemon.scan.thresholds import Factors
+    from daemon.scene.product import Scene
+
+SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
+_CHUNK_LINES = 256  # where the file's own blocks are smaller
+
+
+@dataclass(frozen=True, slots=True)
+class LandMap:
+    """Land as the scan needs it, of the whole scene."""
+
+    cells: Uint8  # SEA, MIXED or LAND, [rows, cols]
+    quiet: Uint8  # 1 for cells away from land, which may speak for the sea
+    beside: Uint8  # 1 for cells that hold land or touch one that does
+    runs: LandRuns
+
+
+@dataclass(frozen=True, slots=True)
+class BandSettings:
+    """What the stages need, in cells."""
+
+    guard: int  # half side of the guard
+    radius: int  # half side of the ring
+    least: int  # cells that a ring needs
+    trim_sigmas: float
+    border_px: int
+    land_reach_px: int  # pixels that have land this close may be land's
+    most_cells: int  # exceeding cells that are kept, the strongest
+    factors: Factors
+
+
+@dataclass(slots=True)
+class Exceeding:
+    """Pixels that exceed in one polarisation; n pixels of m cells."""
+
+    cell: Int64  # row and column, [m, 2]
+    excess: Float32  # by how many means of the sea a cell's peak exceeds its limit, [m]
+    owner: NDArray[np.int32]  # cell of each pixel, [n]
+    line: NDArray[np.int32]  # [n]
+    sample: NDArray[np.int32]  # [n]
+    smooth: Float32  # 3 x 3 mean of sigma0, [n]
+    contrast: Float32  # 3 x 3 mean of the intensity over the sea's mean, [n]
+    by_land: NDArray[np.bool_]  # so close to land that it may be land's, [n]
+
+
+@dataclass(slots=True)
+class BandScan:
+    """What the rows of one polarisation gave, from ``first_row`` on."""
+
+    first_row: int
+    sound: Uint8  # 1 where there is data away from its border, [rows, cols]
+    found: list[Exceeding]
+    negative: int  # pixels of the sea below zero after the noise is taken off
+    counted: int  # of so many
+    sampled: Float32  # mean sigma0, spread, limit in sigma0, noise-equivalent sigma0; [4, rows, cols]
+    cells_over: int = 0  # exceeding cells in all
+    cells_unjudged: int = 0  # cells of water with too little water around them to say what exceeds
+    pixels_on_land: int = 0  # exceeding pixels of the cells that the shore runs through
+
+
+class BandScanner:
+    """Scans some rows of cells of one polarisation.
+
+    Args:
+        scene: opened product.
+        polarisation: which.
+        land: where it is.
+        settings: sizes.
+        rows: first row that is wanted, and the row after the last.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        polarisation: str,
+        land: LandMap,
+        settings: BandSettings,
+        rows: tuple[int, int],
+    ) -> None:
+        self._scene, self._polarisation, self._settings = scene, polarisation, settings
+        self._land = land
+        self._rows, self._cols = land.cells.shape
+        self._first, self._stop = rows
+        # Rows beside the wanted ones, so that it does not matter where a part begins.
+        beside = 2 * settings.radius + BORDER_ROWS + NEAR_ROWS
+        self._begin = max(self._first - beside, 0)
+        self._end = min(self._stop + beside, self._rows)
+        self._chunk = max(_CHUNK_LINES, -(-scene.block_lines(polarisation) // CELL_PX) * CELL_PX)
+        chunk = self._chunk // CELL_PX
+        circle = -(-(beside + settings.radius + chunk + 2) // chunk) * chunk
+        grid = (circle, self._cols)
+        self._lines = np.empty((circle * CELL_PX, scene.shape[1]), np.uint16)
+        self._sums = np.zeros((5, *grid), np.float32)
+        self._gain, self._noise, self._nesz = (np.zeros(grid, np.float32) for _ in range(3))
+        self._fields, self._kept = np.zeros((3, *grid), np.int64), np.zeros((4, *grid), np.int64)
+        self._sound = np.zeros(grid, np.uint8)
+        wanted = self._stop - self._first
+        sampled = (-(-self._stop // SAMPLED) - -(-self._first // SAMPLED), -(-self._cols // SAMPLED))
+        self._result = BandScan(
+            self._first, np.zeros((wanted, self._cols), np.uint8), [], 0, 0,
+            np.full((4, *sampled), np.nan, np.float32),
+        )  # fmt: skip
+        self._held = 0
+
+    def run(self, report: Callable[[int], None]) -> BandScan:
+        """Read and judge all rows.
+
+        Args:
+            report: called with the number of rows that were read.
+
+        Raises:
+            SceneCorrupt: the pixels cannot be read.
+        """
+        total = self._scene.shape[0]
+        last_line = min(self._end * CELL_PX + 1, total)
+        # Chunks begin at blocks of the file, so that each block is decoded once.
+        read = self._begin * CELL_PX // self._chunk * self._chunk
+        if read == self._begin * CELL_PX and read > 0:
+            read -= self._chunk  # the line above the first row
+        summed = sound = trimmed = self._begin
+        judged = self._first
+        while summed < self._end:
+            stop = min(read + self._chunk, total)
+            at = read % len(self._lines)
+            self._scene.read_lines(self._polarisation, read, self._lines[at : at + stop - read])
+            read = stop
+            rows = self._end if read >= last_line else max((read - 1) // CELL_PX, summed)
+            report(rows - summed)
+            summed = self._sum(summed, rows)
+            sound = self._judge_sound(sound, summed)
+            trimmed = self._trim(trimmed, self._behind(sound))
+            judged = self._take(judged, min(self._behind(trimmed), self._stop))
+        return self._result
+
+    def _behind(self, row: int) -> int:
+        """Return up to which row all rings are there."""
+        return self._end if row == self._end else max(row - self._settings.radius, self._begin)
+
+    def _sum(self, first: int, stop: int) -> int:
+        """Stage 1: tables, and sums over the pixels."""
+        if stop <= first:
+            return first
+        rows = np.arange(first, stop)
+        at = rows % len(self._sound)
+        lines = np.minimum(rows * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[0] - 1)
+        samples = np.minimum(np.arange(self._cols) * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[1] - 1)
+        gain, noise = self._scene.tables(self._polarisation, lines, samples)
+        self._gain[at], self._noise[at], self._nesz[at] = gain, noise, gain * noise
+        sum_cells(self._lines, first, stop, self._scene.shape[0], self._noise, self._sums)
+        return stop
+
+    def _judge_sound(self, first: int, summed: int) -> int:
+        """Stage 2: which cells hold data, away from its border, and which may speak for the sea."""
+        stop = summed
+        if summed < self._end:
+            stop = max(first, min(summed - NEAR_ROWS, self._end - BORDER_ROWS - NEAR_ROWS))
+        if stop <= first:
+            return first
+        low, high = max(first - BORDER_ROWS - NEAR_ROWS, self._begin), summed
+        window = np.arange(low, high) % len(self._sound)
+        unsound = unsound_cells(
+            self._sums[3, window],
+            self._sums[0, window] / (9 * CELL_PX**2),
+            self._noise[window],
+            low,
+            self._rows - high,
+            self._settings.border_px,
+            self._gain[window],
+        )
+        at = np.arange(first, stop) % len(self._sound)
+        self._sound[at] = ~unsound[first - low : stop - low]
+        sea = np.zeros_like(self._sound)
+        sea[at] = self._sound[at] & self._land.quiet[first:stop]
+        cells.weigh_cells(first, stop, self._sums, self._gain, sea, self._fields)
+        return stop
+
+    def _trim(self, first: int, stop: int) -> int:
+        """Stage 3: the cells of which the background is made."""
+        if stop <= first:
+            return first
+        settings, rows = self._settings, (self._begin, self._end)
+        rings = cells.ring_sums(self._fields, first, stop, rows, settings.guard, settings.radius)
+        cells.trim_cells(
+            first, stop, rings, settings.trim_sigmas,
+            self._sums, self._gain, self._nesz, self._fields, self._kept,
+        )  # fmt: skip
+        return stop
+
+    def _take(self, first: int, stop: int) -> int:
+        """Stage 4: thresholds, and the pixels above them."""
+        if stop <= first:
+            return first
+        settings, rows = self._settings, (self._begin, self._end)
+        rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius)
+        sea = np.empty((3, stop - first, self._cols), np.float32)
+        cells.limit_cells(
+            first, stop, rings, settings.least, settings.factors, self._gain, self._nesz, sea
+        )  # fmt: skip
+        at = np.arange(first, stop) % len(self._sound)
+        sound, land = self._sound[at], self._land.cells[first:stop]
+        searched = (sound > 0) & (land != LAND)
+        self._judge_narrow(first, stop, sea, searched)
+        self._result.sound[first - self._first : stop - self._first] = sound
+        spoke = self._fields[0, at]
+        self._result.negative += int((self._sums[4, at] * spoke).sum())
+        self._result.counted += int(spoke.sum()) * CELL_PX**2
+        self._sample(first, stop, sea, searched)
+        self._collect(first, at, sea, searched & (self._sums[2, at] > sea[2]))
+        return stop
+
+    def _judge_narrow(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
+        """Judge what no open sea lies around by whatever water there is."""
+        row, col = np.nonzero(searched & (sea[1] < 0))
+        if not len(row):
+            return
+        settings, rows = self._settings, (self._begin, self._end)
+        low, high = max(first - settings.radius, self._begin), min(stop + settings.radius, self._end)
+        at = np.arange(low, high) % len(self._sound)
+        water = np.zeros_like(self._sound)
+        water[at] = self._sound[at] & (self._land.cells[low:high] == SEA)
+        # One answer serves four cells: they see nearly the same water.
+        shared, which = np.unique(((row + first) // 2) * self._cols + col // 2, return_inverse=True)
+        places = np.stack([np.maximum(shared // self._cols * 2, self._begin), shared % self._cols * 2], 1)
+        mean, spread, noise = cells.narrow_waters(
+            places, rows, settings.radius, settings.least, settings.trim_sigmas,
+            self._sums, self._gain, self._nesz, water,
+        )[:, which]  # fmt: skip
+        here = (row + first) % len(self._sound)
+        limit = cells.limits(
+            mean, spread, noise, settings.factors, self._gain[here, col], self._nesz[here, col]
+        )
+        sea[0, row, col], sea[1, row, col], sea[2, row, col] = mean, spread, limit
+        self._result.cells_unjudged += int((spread < 0).sum())
+
+    def _sample(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
+        rows = np.arange(-(-first // SAMPLED) * SAMPLED, stop, SAMPLED)
+        if not len(rows):
+            return
+        at, circle = rows - first, rows % len(self._sound)
+        out = slice(rows[0] // SAMPLED - -(-self._first // SAMPLED), None)
+        mean, spread, limit = sea[:, at, ::SAMPLED]
+        gain, nesz = self._gain[circle, ::SAMPLED], self._nesz[circle, ::SAMPLED]
+        seen = searched[at, ::SAMPLED] & (spread >= 0)
+        values = np.stack([mean, spread, limit * gain / 9 - nesz, nesz])
+        self._result.sampled[:, out][:, : len(rows)] = np.where(seen, values, np.nan)
+
+    def _collect(self, first: int, at: Int64, sea: Float32, over: NDArray[np.bool_]) -> None:
+        """Take the exceeding pixels of some cells."""
+        row, col = np.nonzero(over)
+        if not len(row):
+            return
+        places = np.stack([row + first, col], 1)
+        limit = sea[2, row, col]
+        pixels, sums, by_land, on_land = exceeding(
+            self._lines, self._scene.shape[0], places, limit,
+            self._land.beside[places[:, 0], col], self._land.runs, self._settings.land_reach_px,
+        )  # fmt: skip
+        self._result.pixels_on_land += on_land
+        if not len(pixels):
+            return
+        owner = pixels[:, 0]
+        here = at[row]
+        gain, nesz = self._gain[here, col], self._nesz[here, col]
+        level = np.maximum(sea[0, row, col] + nesz, np.float32(1e-12))
+        intensity = sums * gain[owner] / np.float32(9)
+        peak = np.zeros(len(row), np.float32)
+        np.maximum.at(peak, owner, intensity)
+        found = Exceeding(
+            cell=places,
+            excess=(peak - limit * gain / 9) / level,
+            owner=owner,
+            line=pixels[:, 1],
+            sample=pixels[:, 2],
+            smooth=intensity - nesz[owner],
+            contrast=intensity / level[owner],
+            by_land=by_land,
+        )
+        found = selected(found, peak > 0)
+        self._result.cells_over += len(found.cell)
+        self._result.found.append(found)
+        self._held += len(found.cell)
+        if self._held > 2 * self._settings.most_cells:
+            self._result.found = [strongest(joined(self._result.found), self._settings.most_cells)]
+            self._held = len(self._result.found[0].cell)
+
+
+def joined(parts: list[Exceeding]) -> Exceeding:
+    """Put parts together; empty without any."""
+    shift = np.cumsum([0] + [len(part.cell) for part in parts])
+    empty = np.zeros(0, np.float32)
+    return Exceeding(
+        cell=np.concatenate([np.zeros((0, 2), np.int64), *(part.cell for part in parts)]),
+        excess=np.concatenate([empty, *(part.excess for part in parts)]),
+        owner=np.concatenate(
+            [
+                empty.astype(np.int32),
+                *(part.owner + np.int32(k) for part, k in zip(parts, shift, strict=False)),
+            ]
+        ),
+        line=np.concatenate([empty.astype(np.int32), *(part.line for part in parts)]),
+        sample=np.concatenate([empty.astype(np.int32), *(part.sample for part in parts)]),
+        smooth=np.concatenate([empty, *(part.smooth for part in parts)]),
+        contrast=np.concatenate([empty, *(part.contrast for part in parts)]),
+        by_land=np.concatenate([empty.astype(bool), *(part.by_land for part in parts)]),
+    )
+
+
+def strongest(found: Exceeding, most: int) -> Exceeding:
+    """Keep the cells of the highest excess; what is cut from parts is what would be cut from the whole."""
+    if len(found.cell) <= most:
+        return found
+    order = np.lexsort((found.cell[:, 1], found.cell[:, 0], -found.excess))[:most]
+    return selected(found, np.isin(np.arange(len(found.cell)), order))
+
+
+def selected(found: Exceeding, keep: NDArray[np.bool_]) -> Exceeding:
+    """Keep some cells, [m], and their pixels."""
+    index = np.cumsum(keep) - 1
+    pixels = keep[found.owner]
+    return Exceeding(
+        cell=found.cell[keep],
+        excess=found.excess[keep],
+        owner=index[found.owner[pixels]].astype(np.int32),
+        line=found.line[pixels],
+        sample=found.sample[pixels],
+        smooth=found.smooth[pixels],
+        contrast=found.contrast[pixels],
+        by_land=found.by_land[pixels],
+    )

@@ -1,0 +1,396 @@
+/* The compiled loops of the scan. What each computes, plainly, stands in kernels.py and cells.py.
+ *
+ * Lines of the image and rows of the grid of cells of 8 x 8 px are kept in circles: line l lies at l mod the
+ * circle's length. All arrays are dense; the callers see to their sizes.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CELL 8
+#define TILE 512            /* samples at a time: what lies between the loops stays in the first cache */
+#define ROW (TILE + 32)
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FAST __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FAST
+#endif
+
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline double mind(double a, double b) { return a < b ? a : b; }
+static inline double maxd(double a, double b) { return a > b ? a : b; }
+static inline float maxf(float a, float b) { return a > b ? a : b; }
+static inline float square(uint16_t v) { float x = (float)v; return x * x; }
+
+/* --- pixels to cells ----------------------------------------------------------------------------------- */
+
+FAST static void triples(const uint16_t *restrict const *r, const float *restrict noise, int64_t n,
+                         float *restrict t) {
+    const uint16_t *restrict r0 = r[0], *restrict r1 = r[1], *restrict r2 = r[2], *restrict r3 = r[3],
+                   *restrict r4 = r[4], *restrict r5 = r[5], *restrict r6 = r[6], *restrict r7 = r[7],
+                   *restrict r8 = r[8], *restrict r9 = r[9];
+    for (int64_t i = 0; i < n; i++) {
+        float q0 = square(r0[i]), q1 = square(r1[i]), q2 = square(r2[i]), q3 = square(r3[i]), q4 = square(r4[i]);
+        float q5 = square(r5[i]), q6 = square(r6[i]), q7 = square(r7[i]), q8 = square(r8[i]), q9 = square(r9[i]);
+        float m = noise[i];
+        t[8 * ROW + i] = (float)((q1 == 0) + (q2 == 0) + (q3 == 0) + (q4 == 0) + (q5 == 0) + (q6 == 0) +
+                                 (q7 == 0) + (q8 == 0));
+        t[9 * ROW + i] = (float)((q1 < m) + (q2 < m) + (q3 < m) + (q4 < m) + (q5 < m) + (q6 < m) + (q7 < m) +
+                                 (q8 < m));
+        float p12 = q1 + q2, p34 = q3 + q4, p56 = q5 + q6, p78 = q7 + q8;
+        t[i] = q0 + p12;
+        t[ROW + i] = p12 + q3;
+        t[2 * ROW + i] = q2 + p34;
+        t[3 * ROW + i] = p34 + q5;
+        t[4 * ROW + i] = q4 + p56;
+        t[5 * ROW + i] = p56 + q7;
+        t[6 * ROW + i] = q6 + p78;
+        t[7 * ROW + i] = p78 + q9;
+    }
+}
+
+/* Sum, sum of squares and maximum of s over the eight lines of each column. */
+FAST static void columns(const float *restrict t, int64_t n, float *restrict total, float *restrict squares,
+                         float *restrict peak) {
+    for (int64_t i = 0; i < n; i++) {
+        float a = 0, b = 0, c = 0;
+        for (int k = 0; k < CELL; k++) {
+            float s = t[k * ROW + i] + t[k * ROW + i + 1] + t[k * ROW + i + 2];
+            a += s;
+            b += s * s;
+            c = maxf(c, s);
+        }
+        total[i] = a;
+        squares[i] = b;
+        peak[i] = c;
+    }
+}
+
+/* Every window of eight columns, then every eighth window. */
+FAST static void across(const float *restrict t, int64_t cells, float *restrict scratch, float *restrict out) {
+    for (int64_t i = 0; i < CELL * cells - (CELL - 1); i++)
+        scratch[i] = ((t[i] + t[i + 1]) + (t[i + 2] + t[i + 3])) + ((t[i + 4] + t[i + 5]) + (t[i + 6] + t[i + 7]));
+    for (int64_t c = 0; c < cells; c++) out[c] = scratch[CELL * c];
+}
+
+FAST static void across_max(const float *restrict t, int64_t cells, float *restrict out) {
+    for (int64_t c = 0; c < cells; c++) {
+        const float *v = t + CELL * c;
+        out[c] = maxf(maxf(maxf(v[0], v[1]), maxf(v[2], v[3])), maxf(maxf(v[4], v[5]), maxf(v[6], v[7])));
+    }
+}
+
+void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int64_t first_row, int64_t stop_row,
+               int64_t total_lines, const float *noise, int64_t circle, int64_t cols, float *sums) {
+    float t[10 * ROW], column[3 * ROW], scratch[ROW], level[ROW];
+    for (int64_t row = first_row; row < stop_row; row++) {
+        const uint16_t *at[10];
+        for (int k = 0; k < 10; k++)
+            at[k] = lines + min64(max64(row * CELL + k - 1, 0), total_lines - 1) % circle_lines * samples;
+        int64_t here = row % circle;
+        for (int64_t start = 0; start < samples; start += TILE) {
+            int64_t stop = min64(start + TILE, samples), low = max64(start - 1, 0), high = min64(stop + 1, samples);
+            int64_t col = start / CELL, cells = (stop + CELL - 1) / CELL - col, shift = low - start + 1;
+            const uint16_t *r[10];
+            for (int k = 0; k < 10; k++) r[k] = at[k] + low;
+            for (int64_t i = 0; i < high - low; i++) level[i] = noise[here * cols + (low + i) / CELL];
+            triples(r, level, high - low, t + shift);
+            for (int k = 0; k < 10; k++) { /* pixels beyond the scene repeat its last ones */
+                if (shift) t[k * ROW] = t[k * ROW + 1];
+                for (int64_t i = high - start + 1; i < cells * CELL + 2; i++) t[k * ROW + i] = t[k * ROW + high - start];
+            }
+            columns(t, cells * CELL, column, column + ROW, column + 2 * ROW);
+            float *out = sums + here * cols + col;
+            int64_t plane = circle * cols;
+            across(column, cells, scratch, out);
+            across(column + ROW, cells, scratch, out + plane);
+            across_max(column + 2 * ROW, cells, out + 2 * plane);
+            across(t + 8 * ROW + 1, cells, scratch, out + 3 * plane);
+            across(t + 9 * ROW + 1, cells, scratch, out + 4 * plane);
+        }
+    }
+}
+
+/* --- the sea around cells ------------------------------------------------------------------------------ */
+
+FAST static void add(int64_t *restrict total, const int64_t *restrict row, int64_t n) {
+    for (int64_t i = 0; i < n; i++) total[i] += row[i];
+}
+
+FAST static void take(int64_t *restrict total, const int64_t *restrict row, int64_t n) {
+    for (int64_t i = 0; i < n; i++) total[i] -= row[i];
+}
+
+/* Put (sign 1) or take off (-1) the sums of the columns at most `reach` away. */
+FAST static void box(const int64_t *restrict columns_, int64_t cols, int64_t reach, int64_t *restrict upto,
+                     int64_t *restrict out, int sign) {
+    int64_t running = 0;
+    for (int64_t i = 0; i <= reach; i++) upto[i] = 0;
+    for (int64_t i = 0; i < cols; i++) upto[i + reach + 1] = running += columns_[i];
+    for (int64_t i = cols + reach + 1; i < cols + 2 * reach + 1; i++) upto[i] = running;
+    if (sign > 0)
+        for (int64_t i = 0; i < cols; i++) out[i] = upto[i + 2 * reach + 1] - upto[i];
+    else
+        for (int64_t i = 0; i < cols; i++) out[i] -= upto[i + 2 * reach + 1] - upto[i];
+}
+
+int ring_sums(const int64_t *values, int64_t fields, int64_t circle, int64_t cols, int64_t first, int64_t stop,
+              int64_t begin, int64_t end, int64_t guard, int64_t radius, int64_t *out) {
+    int64_t *work = malloc((size_t)(3 * cols + 2 * radius + 1) * sizeof *work);
+    if (!work) return 1;
+    int64_t *outer = work, *inner = work + cols, *upto = work + 2 * cols;
+    for (int64_t field = 0; field < fields; field++) {
+        const int64_t *grid = values + field * circle * cols;
+#define LINE(r) (grid + (r) % circle * cols)
+        memset(outer, 0, (size_t)(2 * cols) * sizeof *work);
+        for (int64_t row = max64(first - radius, begin); row < min64(first + radius, end); row++)
+            add(outer, LINE(row), cols);
+        for (int64_t row = max64(first - guard, begin); row < min64(first + guard, end); row++)
+            add(inner, LINE(row), cols);
+        for (int64_t row = first; row < stop; row++) {
+            int64_t *here = out + (field * (stop - first) + row - first) * cols;
+            if (row + radius < end) add(outer, LINE(row + radius), cols);
+            if (row + guard < end) add(inner, LINE(row + guard), cols);
+            box(outer, cols, radius, upto, here, 1);
+            box(inner, cols, guard, upto, here, -1);
+            if (row - radius >= begin) take(outer, LINE(row - radius), cols);
+            if (row - guard >= begin) take(inner, LINE(row - guard), cols);
+        }
+#undef LINE
+    }
+    free(work);
+    return 0;
+}
+
+FAST void weigh_cells(int64_t first, int64_t stop, int64_t circle, int64_t cols, const float *sums, const float *gain,
+                 const uint8_t *sea, double unit, int64_t *fields) {
+    int64_t plane = circle * cols;
+    for (int64_t absolute = first; absolute < stop; absolute++) {
+        for (int64_t i = absolute % circle * cols, n = i + cols; i < n; i++) {
+            int64_t level = sea[i] ? (int64_t)(log(maxd(sums[2 * plane + i] * gain[i] / 9.0, 1e-12)) * unit) : 0;
+            fields[i] = sea[i];
+            fields[plane + i] = level;
+            fields[2 * plane + i] = level * level;
+        }
+    }
+}
+
+FAST void trim_cells(int64_t first, int64_t stop, int64_t circle, int64_t cols, const int64_t *rings, double sigmas,
+                const float *sums, const float *gain, const float *nesz, const int64_t *fields, double unit,
+                double brightest, int64_t *kept) {
+    int64_t plane = circle * cols, ring = (stop - first) * cols;
+    for (int64_t absolute = first; absolute < stop; absolute++) {
+        int64_t i = absolute % circle * cols, o = (absolute - first) * cols;
+        for (int64_t n = i + cols; i < n; i++, o++) {
+            int keep = fields[i] > 0;
+            if (keep) {
+                double count = (double)max64(rings[o], 1), mean = (double)rings[ring + o] / count;
+                double variance = maxd((double)rings[2 * ring + o] / count - mean * mean, 0.0);
+                keep = (double)fields[plane + i] <= mean + sigmas * sqrt(variance);
+            }
+            double scale = gain[i] / 9.0;
+            double mean = mind(sums[i] * scale / (CELL * CELL), brightest);
+            double mean2 = mind(sums[plane + i] * scale * scale / (CELL * CELL), brightest * brightest);
+            kept[i] = keep;
+            kept[plane + i] = keep ? (int64_t)(mean * unit) : 0;
+            kept[2 * plane + i] = keep ? (int64_t)(mean2 * unit) : 0;
+            kept[3 * plane + i] = keep ? (int64_t)(mind(nesz[i], brightest) * unit) : 0;
+        }
+    }
+}
+
+FAST void limit_cells(int64_t first, int64_t stop, int64_t circle, int64_t cols, const int64_t *rings, int64_t least,
+                 double unit, const double *table, int64_t shares, int64_t spreads, double share_step,
+                 double spread_step, const float *gain, const float *nesz, float unknown, float *sea) {
+    int64_t ring = (stop - first) * cols;
+    for (int64_t absolute = first; absolute < stop; absolute++) {
+        int64_t g = absolute % circle * cols, o = (absolute - first) * cols;
+        for (int64_t n = g + cols; g < n; g++, o++) {
+            int64_t count = rings[o];
+            if (count < least) {
+                sea[o] = 0;
+                sea[ring + o] = unknown;
+                sea[2 * ring + o] = INFINITY;
+                continue;
+            }
+            double share = 1.0 / ((double)count * unit);
+            double mean = (double)rings[ring + o] * share, noise = (double)rings[3 * ring + o] * share;
+            double spread = sqrt(maxd((double)rings[2 * ring + o] * share - mean * mean, 0.0)) / maxd(mean, 1e-12);
+            double x = mind(spread / spread_step, (double)spreads - 1.001);
+            double y = mind(maxd(noise / maxd(mean, 1e-12) / share_step, 0.0), (double)shares - 1.001);
+            int64_t j = (int64_t)x, i = (int64_t)y;
+            double u = x - (double)j, v = y - (double)i;
+            const double *low = table + i * spreads + j, *high = low + spreads;
+            double factor = (1 - v) * (low[0] + u * (low[1] - low[0])) + v * (high[0] + u * (high[1] - high[0]));
+            sea[o] = (float)(mean - noise);
+            sea[ring + o] = (float)spread;
+            sea[2 * ring + o] = (float)(9 * maxd(mean - noise + nesz[g], 1e-12) * factor / gain[g]);
+        }
+    }
+}
+
+int narrow_waters(const int64_t *places, int64_t n, int64_t begin, int64_t end, int64_t circle, int64_t cols,
+                  int64_t guard, int64_t radius, int64_t least, double sigmas, const float *sums, const float *gain,
+                  const float *nesz, const uint8_t *water, float unknown, float *out) {
+    int64_t most = (2 * radius + 1) * (2 * radius + 1), plane = circle * cols;
+    int64_t *at = malloc((size_t)most * sizeof *at);
+    double *level = malloc((size_t)most * sizeof *level);
+    if (!at || !level) {
+        free(at);
+        free(level);
+        return 1;
+    }
+    for (int64_t k = 0; k < n; k++) {
+        int64_t row = places[2 * k], col = places[2 * k + 1], count = 0;
+        double total = 0, total2 = 0;
+        for (int64_t y = max64(row - radius, begin); y < min64(row + radius + 1, end); y++)
+            for (int64_t x = max64(col - radius, 0); x < min64(col + radius + 1, cols); x++) {
+                int64_t i = y % circle * cols + x;
+                if (!water[i] || (llabs(y - row) <= guard && llabs(x - col) <= guard)) continue;
+                double here = log(maxd(sums[2 * plane + i] * gain[i] / 9.0, 1e-12));
+                at[count] = i;
+                level[count++] = here;
+                total += here;
+                total2 += here * here;
+            }
+        out[k] = 0;
+        out[n + k] = unknown;
+        out[2 * n + k] = 0;
+        if (count < least) continue;
+        total /= (double)count;
+        double brightest = total + sigmas * sqrt(maxd(total2 / (double)count - total * total, 0.0));
+        double kept = 0, mean = 0, mean2 = 0, noise = 0;
+        for (int64_t j = 0; j < count; j++) {
+            if (level[j] > brightest) continue;
+            double scale = gain[at[j]] / 9.0;
+            kept += 1;
+            mean += sums[at[j]] * scale / (CELL * CELL);
+            mean2 += sums[plane + at[j]] * scale * scale / (CELL * CELL);
+            noise += nesz[at[j]];
+        }
+        mean /= kept;
+        noise /= kept;
+        out[k] = (float)(mean - noise);
+        out[n + k] = (float)(sqrt(maxd(mean2 / kept - mean * mean, 0.0)) / maxd(mean, 1e-12));
+        out[2 * n + k] = (float)noise;
+    }
+    free(at);
+    free(level);
+    return 0;
+}
+
+/* --- pixels above their thresholds --------------------------------------------------------------------- */
+
+static int by_land(int64_t line, int64_t sample, int64_t reach, int64_t total_lines, const int64_t *first,
+                   const int64_t *start, const int64_t *stop) {
+    for (int64_t y = max64(line - reach, 0); y < min64(line + reach + 1, total_lines); y++) {
+        int64_t low = first[y], high = first[y + 1];
+        while (low < high) { /* the first run that ends within reach or beyond */
+            int64_t middle = (low + high) / 2;
+            if (stop[middle] <= sample - reach) low = middle + 1;
+            else high = middle;
+        }
+        if (low < first[y + 1] && start[low] <= sample + reach) return 1;
+    }
+    return 0;
+}
+
+int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, const int64_t *cells,
+                  int64_t n, const float *limits, const uint8_t *ashore, const int64_t *first, const int64_t *start,
+                  const int64_t *stop, int64_t reach, int32_t *found, float *sums, uint8_t *close, int64_t *on_land) {
+    int64_t count = 0;
+    *on_land = 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t top = cells[2 * k] * CELL, left = cells[2 * k + 1] * CELL;
+        for (int64_t line = top; line < min64(top + CELL, total_lines); line++) {
+            const uint16_t *r[3];
+            for (int64_t d = 0; d < 3; d++)
+                r[d] = lines + min64(max64(line + d - 1, 0), total_lines - 1) % circle * samples;
+            for (int64_t sample = left; sample < min64(left + CELL, samples); sample++) {
+                int64_t a = max64(sample - 1, 0), b = min64(sample + 1, samples - 1);
+                float s = 0;
+                for (int d = 0; d < 3; d++) s += square(r[d][a]) + square(r[d][sample]) + square(r[d][b]);
+                if (!(s > limits[k])) continue;
+                close[count] = 0;
+                if (ashore[k]) {
+                    if (by_land(line, sample, 0, total_lines, first, start, stop)) {
+                        (*on_land)++;
+                        continue;
+                    }
+                    close[count] = (uint8_t)by_land(line, sample, reach, total_lines, first, start, stop);
+                }
+                found[3 * count] = (int32_t)k;
+                found[3 * count + 1] = (int32_t)line;
+                found[3 * count + 2] = (int32_t)sample;
+                sums[count++] = s;
+            }
+        }
+    }
+    return count;
+}
+
+/* --- clusters ------------------------------------------------------------------------------------------ */
+
+static int64_t root(int64_t *parent, int64_t i) {
+    while (parent[i] != i) {
+        parent[i] = parent[parent[i]];
+        i = parent[i];
+    }
+    return i;
+}
+
+static void unite(int64_t *parent, int64_t i, int64_t j) {
+    int64_t a = root(parent, i), b = root(parent, j);
+    if (a < b) parent[b] = a;
+    else parent[a] = b;
+}
+
+int64_t link_pixels(const int64_t *line, const int64_t *sample, const int64_t *after, int64_t n, int64_t gap,
+                    int64_t *label) {
+    int64_t *parent = malloc((size_t)(n + 1) * sizeof *parent), count = 0;
+    if (!parent) return -1;
+    for (int64_t i = 0; i < n; i++) parent[i] = i;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = i + 1; j < after[i] && sample[j] - sample[i] <= gap; j++) unite(parent, i, j);
+        for (int64_t next = after[i]; next < n && line[next] - line[i] <= gap; next = after[next]) {
+            int64_t low = next, high = after[next];
+            while (low < high) { /* the first pixel of that line within reach */
+                int64_t middle = (low + high) / 2;
+                if (sample[middle] < sample[i] - gap) low = middle + 1;
+                else high = middle;
+            }
+            for (; low < after[next] && sample[low] <= sample[i] + gap; low++) unite(parent, i, low);
+        }
+    }
+    for (int64_t i = 0; i < n; i++) { /* a component's root is its first pixel */
+        int64_t at = root(parent, i);
+        label[i] = at == i ? count++ : label[at];
+    }
+    free(parent);
+    return count;
+}
+
+void sum_clusters(const int64_t *label, int64_t n, const int64_t *line, const int64_t *sample, const double *contrast,
+                  double *sums, int64_t *brightest) {
+    for (int64_t i = 0; i < n; i++) {
+        double x = (double)sample[i], y = (double)line[i], weight = maxd(contrast[i] - 1, 1e-6);
+        double *s = sums + 7 * label[i];
+        int64_t *top = brightest + label[i];
+        if (*top < 0) {
+            double fresh[7] = {x, y, x + 1, y + 1, 0, 0, 0};
+            memcpy(s, fresh, sizeof fresh);
+            *top = i;
+        }
+        s[0] = mind(s[0], x);
+        s[1] = mind(s[1], y);
+        s[2] = maxd(s[2], x + 1);
+        s[3] = maxd(s[3], y + 1);
+        s[4] += weight;
+        s[5] += weight * y;
+        s[6] += weight * x;
+        if (contrast[i] > contrast[*top]) *top = i;
+    }
+}
