@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from daemon.scan.background import CELL_PX, Background, CellSums, measure_background, ring_cells
+from daemon.scan import cells
 from daemon.scan.clusters import Pixels, join
+from daemon.scan.kernels import CELL_PX
+from daemon.scan.prescreen import TRIM_SIGMAS
 from daemon.scan.thresholds import ClutterModel, false_alarms_per_km2, scan_factors
 from engine.simulate import physics
 
@@ -59,26 +61,30 @@ SEAS = (
 )
 
 
-def background_of(cells: NDArray[np.float64], noise: float) -> Background:
-    """Measure the background of a periodic tile: the scan's own, on a grid that is wrapped around."""
-    _, radius = ring_cells(GUARD_M, BACKGROUND_M, CELL_M)
+class Background(NamedTuple):
+    """What surrounds each cell, [rows, cols] each."""
+
+    mean: NDArray[np.float32]  # of sigma0
+    noise: float
+    spread: NDArray[np.float32]  # standard deviation of the statistic over its mean
+
+
+def background_of(sums: NDArray[np.float64], noise: float) -> Background:
+    """Measure the background of a periodic tile: the scan's own loops, on a grid that is wrapped around."""
+    guard, radius = round(GUARD_M / CELL_M), round(BACKGROUND_M / CELL_M)
     pad = 2 * radius  # trimming looks a ring further than the ring
-    total, square, peak = np.pad(cells, ((0, 0), (pad, pad), (pad, pad)), mode="wrap")
-    n = float(CELL_PX**2)
-    full = np.full(total.shape, n)
-    sums = CellSums(
-        count=full,
-        total=total - n * noise,
-        square=square - 2 * noise * total + n * noise**2,
-        noise=full * noise,
-        peak=peak,
-        negative=np.zeros_like(full),
-        searched_peak=peak - noise,
-        searched_noise=np.full(total.shape, noise),
-    )
-    whole = measure_background(sums, GUARD_M, BACKGROUND_M, CELL_M)
-    inner = (slice(pad, -pad), slice(pad, -pad))
-    return Background(whole.mean[inner], whole.noise[inner], whole.spread[inner])
+    padded = np.pad(sums, ((0, 2), (pad, pad), (pad, pad)), mode="wrap").astype(np.float32)
+    grid = padded.shape[1:]
+    rows, (first, stop) = (0, grid[0]), (pad, grid[0] - pad)
+    gain, nesz = np.full(grid, 9, np.float32), np.full(grid, noise, np.float32)  # of means in place of sums
+    fields, kept = np.zeros((3, *grid), np.int64), np.zeros((4, *grid), np.int64)
+    cells.weigh_cells(*rows, padded, gain, np.ones(grid, np.uint8), fields)
+    rings = cells.ring_sums(fields, *rows, rows, guard, radius)
+    cells.trim_cells(*rows, rings, TRIM_SIGMAS, padded, gain, nesz, fields, kept)
+    rings = cells.ring_sums(kept, first, stop, rows, guard, radius)
+    sea = np.empty((3, stop - first, grid[1]), np.float32)
+    cells.limit_cells(first, stop, rings, 1, scan_factors(1e-6, "k"), gain, nesz, sea)
+    return Background(sea[0, :, pad:-pad], noise, sea[1, :, pad:-pad])
 
 
 Found = dict[tuple[ClutterModel, float], NDArray[np.int64]]
@@ -95,8 +101,8 @@ class Band:
     @classmethod
     def of(cls, smooth: NDArray[np.float32], noise: float) -> Band:
         """Measure a tile."""
-        cells = cells_of(smooth)
-        return cls(smooth, cells, background_of(cells, noise))
+        sums = cells_of(smooth)
+        return cls(smooth, sums, background_of(sums, noise))
 
     def exceeding(self, bands: int) -> Found:
         """Places [n, 2] of the pixels over their threshold, each band with its share of the rate."""

@@ -7,9 +7,8 @@ take minutes and no tile has an edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
@@ -18,6 +17,8 @@ from scipy.stats import gamma, norm
 from engine.simulate import physics
 
 SIDE = 2048
+Floats = NDArray[np.float32]
+
 _NORMAL = np.linspace(-8, 8, 4097)
 
 
@@ -79,7 +80,8 @@ class Fields:
         for weight in physics.LOOK_WEIGHTS / physics.LOOK_WEIGHTS.sum():
             white = physics.white_noise(rng, len(self._band), len(self._band))
             white *= np.outer(self._transfer, self._transfer)
-            _add_power(total, _inverse(self._band, white), np.float32(weight))
+            field = _inverse(self._band, white)
+            total += np.float32(weight) * (field.real**2 + field.imag**2)
         return total
 
     def normal(self, rng: np.random.Generator, scale_px: float) -> NDArray[np.float32]:
@@ -100,48 +102,28 @@ def _inverse(kept: NDArray[np.intp], spectrum: NDArray[np.complex64]) -> NDArray
     return np.asarray(fft.ifft(wide, axis=1, norm="forward", overwrite_x=True))
 
 
-@numba.njit(fastmath=True)
-def _add_power(total: Any, values: Any, weight: Any) -> None:
-    for i in range(total.shape[0]):
-        for j in range(total.shape[1]):
-            total[i, j] += weight * (values[i, j].real ** 2 + values[i, j].imag ** 2)
-
-
-@numba.njit(fastmath=True)
-def smooth_sea(normal: Any, texture: Any, broad: Any, noise: Any, speckle: Any, out: Any) -> None:
+def smooth_sea(
+    normal: Floats, texture: Floats, broad: Floats, noise: np.float32, speckle: Floats, out: Floats
+) -> None:
     """The 3 x 3 mean of ((1 - noise) texture broad + noise) speckle, periodic, [SIDE, SIDE]."""
-    side = speckle.shape[0]
-    three = np.zeros((3, side), np.float32)
-    row = np.empty(side, np.float32)
-    for line in range(side + 2):
-        i = (line - 1) % side
-        for j in range(side):
-            at = (normal[i, j] + np.float32(8)) * np.float32(256)
-            k = min(max(int(at), 0), 4095)
-            value = texture[k] + (at - np.float32(k)) * (texture[k + 1] - texture[k])
-            row[j] = ((1 - noise) * value * broad[i, j] + noise) * speckle[i, j]
-        into = three[line % 3]
-        into[0] = row[side - 1] + row[0] + row[1]
-        into[side - 1] = row[side - 2] + row[side - 1] + row[0]
-        for j in range(1, side - 1):
-            into[j] = row[j - 1] + row[j] + row[j + 1]
-        if line >= 2:
-            for j in range(side):
-                out[line - 2, j] = (three[0, j] + three[1, j] + three[2, j]) * np.float32(1 / 9)
+    at = np.clip((normal + np.float32(8)) * np.float32(256), 0, 4095.99)
+    low = at.astype(np.int32)
+    values = texture[low]
+    values += (at - low) * (texture[1:] - texture[:-1])[low]
+    values *= broad
+    values *= 1 - noise
+    values += noise
+    values *= speckle
+    across = np.roll(values, 1, 1) + values + np.roll(values, -1, 1)
+    out[:] = (np.roll(across, 1, 0) + across + np.roll(across, -1, 0)) / np.float32(9)
 
 
-@numba.njit
-def cells_of(smooth: Any) -> Any:
+def cells_of(smooth: Floats) -> NDArray[np.float64]:
     """Sum, sum of squares and peak of each cell, [3, rows, cols]."""
     rows = smooth.shape[0] // 8
-    out = np.zeros((3, rows, rows))
-    for i in range(rows * 8):
-        for j in range(rows * 8):
-            value = np.float64(smooth[i, j])
-            out[0, i >> 3, j >> 3] += value
-            out[1, i >> 3, j >> 3] += value * value
-            out[2, i >> 3, j >> 3] = max(out[2, i >> 3, j >> 3], value)
-    return out
+    parts = smooth.reshape(rows, 8, rows, 8)
+    total, square = (values.sum((1, 3), dtype=np.float64) for values in (parts, parts**2))
+    return np.stack([total, square, parts.max((1, 3))])
 
 
 def broad_of(sea: Sea, normal: dict[float, NDArray[np.float32]], strength: float) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MAX_CELLS = 40_000  # exceeding cells of a polarisation that are kept: bounds memory
 _LEAST_ROWS = 64  # of a part: what lies beside it is scanned twice
 _RING_SHARE = 0.05  # share of the ring that must be sea, else it says too little
-_TRIM_SIGMAS = 3.0
+TRIM_SIGMAS = 3.0
 
 Progress = Callable[[float], None]
 Bools = NDArray[np.bool_]
@@ -156,7 +156,7 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
         guard=guard,
         radius=radius,
         least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
-        trim_sigmas=_TRIM_SIGMAS,
+        trim_sigmas=TRIM_SIGMAS,
         border_px=settings.border_px,
         land_reach_px=max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1),
         most_cells=_MAX_CELLS,

@@ -79,7 +79,7 @@ def test_the_ledger_of_candidates_balances(result):
 
 
 def test_a_second_run_gives_the_same(result, scene, sea):
-    settings = DetectSettings(scan=ScanSettings(tile_px=128))
+    settings = DetectSettings(scan=ScanSettings())
     again = process_scene(scene, sea, BrightEngine(), None, settings)
     assert without_times(again) == without_times(result)
 
@@ -274,7 +274,7 @@ def test_wrong_settings_are_refused(wrong):
 
 def test_geojson_says_what_was_found(result, tmp_path):
     path = tmp_path / "found.geojson"
-    geojson.write(result, path)
+    geojson.write(geojson.feature_collection(result), path)
     document = json.loads(path.read_text("utf-8"))
     assert document["type"] == "FeatureCollection" and list(tmp_path.iterdir()) == [path]
     assert len(document["features"]) == len(result.detections)
