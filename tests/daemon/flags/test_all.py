@@ -11,10 +11,14 @@ from daemon.flags.infrastructure import Infrastructure
 from daemon.flags.layers import Layers
 from daemon.pipeline import process_scene
 from daemon.scene.product import open_scene
-from tests.daemon.flags.test_ghosts import AT, SHAPE, ghost_offset, scene_with
+from tests.daemon.flags.test_ghosts import ghost_offset, scene_with
 from tests.daemon.flags.test_layers import geojson, point, write
 from tests.support.safe import build_safe, sea
 from tests.support.sea import BrightEngine, FakeLand, Target, sea_scene
+
+
+SHAPE = (2200, 400)
+AT = (2100.0, 200.0)
 
 
 def ship(pixels, line, sample, dn):
@@ -29,11 +33,11 @@ def ship(pixels, line, sample, dn):
 def result(tmp_path_factory):
     """A bright ship, its first ghost, and a ship as bright as the ghost, beside a structure."""
     folder = tmp_path_factory.mktemp("ghost")
-    with scene_with(folder / "plain", []) as plain:
+    with scene_with(folder / "plain", [], SHAPE) as plain:
         source = AT[0] - ghost_offset(plain, *AT).lines
-        place = plain.geometry.lonlat(900, 30)
-    pixels = {p: sea(SHAPE, mean_dn=60.0 / (1 + 2 * k), seed=k) for k, p in enumerate(("VV", "VH"))}
-    for line, sample, dn in ((source, 45, 9000), (*AT, 520), (900, 30, 520)):
+        place = plain.geometry.lonlat(900, 120)
+    pixels = {p: sea(SHAPE, mean_dn=80.0 / (1 + k), seed=k) for k, p in enumerate(("VV", "VH"))}
+    for line, sample, dn in ((source, 200, 9000), (*AT, 520), (900, 120, 520)):
         ship(pixels["VV"], line, sample, dn)
     root = build_safe(folder, shape=SHAPE, dn=pixels)
     layer = write(folder, "rigs.geojson", geojson((point(*map(float, place)), {"kind": "platform"})))
@@ -48,7 +52,7 @@ def at(result, line, sample):
 
 
 def test_a_ghost_names_the_detection_that_casts_it(result) -> None:
-    ghost, other = at(result, *AT), at(result, 900, 30)
+    ghost, other = at(result, *AT), at(result, 900, 120)
     flag = ghost.flag("azimuth_ghost")
     source = next(d for d in result.detections if d.id == flag.evidence["source_id"])
     assert abs(source.line_px - flag.evidence["source_line_px"]) < 5
@@ -57,7 +61,7 @@ def test_a_ghost_names_the_detection_that_casts_it(result) -> None:
 
 
 def test_layers_flag_and_are_recorded(result) -> None:
-    assert at(result, 900, 30).flag("infrastructure").evidence["kind"] == "platform"
+    assert at(result, 900, 120).flag("infrastructure").evidence["kind"] == "platform"
     assert at(result, *AT).flag("infrastructure") is None
     assert {name: said["status"] for name, said in result.layers.items()} == {
         "infrastructure": "known",

@@ -91,11 +91,12 @@ def test_reports_are_read_from_the_product_and_a_broken_one_is_noted(tmp_path, r
     for polarisation, data in (("vv", source.read_bytes()), ("vh", b"<rfi>")):
         stem = next(root.glob(f"annotation/s1a-iw-grd-{polarisation}-*.xml")).name
         (root / "annotation" / "rfi" / f"rfi-{stem}").write_bytes(data)
-        entries += f'<fileLocation locatorType="URL" href="./annotation/rfi/rfi-{stem}"/>'
+        place = f'<fileLocation locatorType="URL" href="./annotation/rfi/rfi-{stem}"/>'
+        entries += f"<dataObject><byteStream>{place}</byteStream></dataObject>"
     manifest = root / "manifest.safe"
     text = manifest.read_text()
-    closing = "<fileLocation"
-    manifest.write_text(text.replace(closing, entries + closing, 1))
+    opening = "<dataObjectSection>"
+    manifest.write_text(text.replace(opening, opening + entries, 1))
     with open_scene(str(root)) as scene:
         assert list(scene.rfi) == ["VV"] and len(scene.rfi["VV"].bursts) == 33
         assert any("interference unknown" in note for note in scene.notes)
