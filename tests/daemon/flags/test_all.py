@@ -16,7 +16,6 @@ from tests.daemon.flags.test_layers import geojson, point, write
 from tests.support.safe import build_safe, sea
 from tests.support.sea import BrightEngine, FakeLand, Target, sea_scene
 
-
 SHAPE = (2200, 400)
 AT = (2100.0, 200.0)
 
