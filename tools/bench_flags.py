@@ -81,6 +81,9 @@ def count(product: Path, coastline: Coastline, counts: Counter[tuple[str, str]])
         places = ghost_places(
             upper, BrightMap({name: peaks[: half // CELL_PX] for name, peaks in bright.peaks.items()})
         )
+        at = scene.geometry.pixel(
+            np.array([p.lon_deg for p in places]), np.array([p.lat_deg for p in places])
+        )
         for candidate in scan(scene, SceneLand(coastline, scene.geometry)).candidates:
             size = measure(scene, candidate.box_px)
             if size.how != "pixels":
@@ -93,7 +96,7 @@ def count(product: Path, coastline: Coastline, counts: Counter[tuple[str, str]])
                 source = next((t for t in truth if t["id"] == what["ghost_of"]), None)
                 beyond = what["kind"] == "ghost" and source is not None and source["line_px"] < half
                 counts[BEYOND if beyond else what["kind"], "lower half"] += 1
-                hit = neighbours(scene, bright, places, size, candidate.box_px)
+                hit = neighbours(scene, bright, places, at, size, candidate.box_px)
                 counts[BEYOND if beyond else what["kind"], "neighbour"] += hit
 
 
@@ -111,15 +114,14 @@ def kind(truth: list[dict[str, Any]], line_px: float, sample_px: float) -> dict[
     return best[1]
 
 
-def neighbours(scene: Scene, bright: BrightMap, places: Any, size: Measure, box_px: Any) -> bool:
+def neighbours(scene: Scene, bright: BrightMap, places: Any, at: Any, size: Measure, box_px: Any) -> bool:
     """Whether a place where the upper half has a ghost is here, by the store's bounds."""
     x1, y1, x2, y2 = box_px
     own = bright.brightest(scene.polarisations[0], (y1, y2 - 1), (x1, x2 - 1))
     if own is None or not places:
         return False
     own_db = 10 * np.log10(own.power)
-    line, sample = scene.geometry.pixel([p.lon_deg for p in places], [p.lat_deg for p in places])
-    apart = np.hypot((line - size.line_px), (sample - size.sample_px)) * scene.spacing_m[0]
+    apart = np.hypot(at[0] - size.line_px, at[1] - size.sample_px) * scene.spacing_m[0]
     return any(
         distance <= 50 + 100 * place.order
         and BELOW_DB[place.order][0] <= place.brightness_db - own_db <= BELOW_DB[place.order][1]

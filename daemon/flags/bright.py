@@ -24,7 +24,7 @@ _CHUNK_LINES = 256  # read at once, where the file's own blocks are smaller
 Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
     """The brightest cell of a window: its centre, and its peak."""
 

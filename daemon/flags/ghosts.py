@@ -24,7 +24,7 @@ from daemon.scene.product import Window
 from engine.runtime.geometry import SPEED_OF_LIGHT_M_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from numpy.typing import NDArray
 
     from daemon.domain import Box
     from daemon.measure import Measure
@@ -107,19 +107,28 @@ def ghost_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -> F
 
 def ghost_offset(scene: Scene, line_px: float, sample_px: float) -> _Offset | None:
     """Return the distance of a first ghost; None where the product does not say what it takes."""
+    found = _offsets(scene, np.array([line_px]), np.array([sample_px]))
+    return found[0] if found else None
+
+
+def _offsets(
+    scene: Scene, line_px: NDArray[np.float64], sample_px: NDArray[np.float64]
+) -> list[_Offset] | None:
+    """Return the distances of first ghosts, as `ghost_offset`."""
     annotation = scene.annotation
     if annotation is None or not annotation.prf_hz:
         return None
-    swath = swath_of(annotation, line_px, sample_px)
-    prf_hz = annotation.prf_hz.get(swath or "", next(iter(annotation.prf_hz.values())))
+    swaths = [swath_of(annotation, line, sample) for line, sample in zip(line_px, sample_px, strict=True)]
+    only = next(iter(annotation.prf_hz.values()))  # StripMap has one, and no bounds of swaths
+    prf_hz = np.array([annotation.prf_hz.get(swath or "", only) for swath in swaths])
     wavelength_m = SPEED_OF_LIGHT_M_S / annotation.frequency_hz
-    range_to_velocity_s = float(scene.geometry.range_to_velocity_s(line_px, sample_px))
-    slant_m = float(scene.geometry.slant_range_m(line_px, sample_px))
-    azimuth_m = wavelength_m * range_to_velocity_s * prf_hz / 2
+    geometry = scene.geometry
+    azimuth_m = wavelength_m * geometry.range_to_velocity_s(line_px, sample_px) * prf_hz / 2
     # n^2 lambda^2 R PRF^2 / (8 V^2) = offset^2 / (2 R), on the ground through the incidence angle
-    incidence = np.radians(float(scene.geometry.incidence_deg(line_px, sample_px)))
-    shift_m = azimuth_m**2 / (2 * slant_m) / np.sin(incidence)
-    return _Offset(azimuth_m / scene.spacing_m[0], float(shift_m) / scene.spacing_m[1])
+    shift_m = azimuth_m**2 / (2 * geometry.slant_range_m(line_px, sample_px))
+    shift_m /= np.sin(np.radians(geometry.incidence_deg(line_px, sample_px)))
+    along, across = azimuth_m / scene.spacing_m[0], shift_m / scene.spacing_m[1]
+    return [_Offset(float(lines), float(shift)) for lines, shift in zip(along, across, strict=True)]
 
 
 def swath_of(annotation: Annotation, line_px: float, sample_px: float) -> str | None:
@@ -139,21 +148,51 @@ def ghost_places(scene: Scene, bright: BrightMap) -> tuple[GhostPlace, ...]:
     The strongest isolated targets near either end, sea and land, a bounded number of them; for each order
     the place beyond the scene at which its ghost is expected.
     """
-    middle = ghost_offset(scene, scene.shape[0] / 2, scene.shape[1] / 2)
+    lines = scene.shape[0]
+    middle = ghost_offset(scene, lines / 2, scene.shape[1] / 2)
     if middle is None:
         return ()
-    reach = int(np.ceil(1.3 * ORDERS[-1] * middle.lines))
-    places = []
-    for first, last in (
-        (0, min(reach, scene.shape[0]) - 1),
-        (max(scene.shape[0] - reach, 0), scene.shape[0] - 1),
-    ):
-        for source in _strongest(scene, bright, first, last):
-            places += list(_beyond(scene, bright, source))
-    unique = {
-        (p.source_line_px, p.source_sample_px, p.order, p.lat_deg > p.source_lat_deg): p for p in places
-    }
-    return tuple(unique[key] for key in sorted(unique))
+    reach = min(int(np.ceil(1.3 * ORDERS[-1] * middle.lines)), lines)
+    ends = (0, reach - 1), (lines - reach, lines - 1)
+    sources = sorted({source for first, last in ends for source in _strongest(scene, bright, first, last)})
+    line, sample = (np.array([getattr(s, name) for s in sources]) for name in ("line_px", "sample_px"))
+    offsets = _offsets(scene, line, sample) or []
+    casting = [
+        (source, offset, beyond)
+        for source, offset in zip(sources, offsets, strict=True)
+        if (beyond := _beyond(scene, bright, source, offset))
+    ]
+    if not casting:
+        return ()
+    refined = [refine(scene, source) for source, _, _ in casting]
+    # of each place: which source, which order, and line and sample
+    places = [
+        (
+            k,
+            order,
+            refined[k][0] + side * order * offset.lines,
+            refined[k][1] + order**2 * offset.shift_px / 2,
+        )
+        for k, (_, offset, beyond) in enumerate(casting)
+        for order, side in beyond
+    ]
+    lon, lat = scene.geometry.lonlat(*(np.array([place[i] for place in places]) for i in (2, 3)))
+    there = scene.geometry.lonlat(*(np.array([at[i] for at in refined], float) for i in (0, 1)))
+    return tuple(
+        GhostPlace(
+            order=order,
+            lon_deg=round(float(lon[i]), 6),
+            lat_deg=round(float(lat[i]), 6),
+            source_line_px=refined[k][0],
+            source_sample_px=refined[k][1],
+            source_lon_deg=round(float(there[0][k]), 6),
+            source_lat_deg=round(float(there[1][k]), 6),
+            source_db=_db(refined[k][2]),
+            brightness_db=_db(casting[k][0].power),
+        )
+        for i, (k, order, _, _) in enumerate(places)
+        if np.isfinite(lon[i])
+    )
 
 
 def refine(scene: Scene, place: Place) -> tuple[int, int, float]:
@@ -283,33 +322,17 @@ def _strongest(scene: Scene, bright: BrightMap, first: int, last: int) -> list[P
     ]
 
 
-def _beyond(scene: Scene, bright: BrightMap, source: Place) -> Iterator[GhostPlace]:
-    """Yield the places of a source's ghosts that lie beyond the scene's first or last line."""
-    offset = ghost_offset(scene, source.line_px, source.sample_px)
-    if offset is None:
-        return
-    line, sample, peak = refine(scene, source)
+def _beyond(scene: Scene, bright: BrightMap, source: Place, offset: _Offset) -> list[tuple[int, int]]:
+    """Return order and side of a source's ghosts that lie beyond the scene's first or last line."""
+    found = []
     for side in (-1, 1):
         for order in ORDERS:
-            at = line + side * order * offset.lines
-            if 0 <= at < scene.shape[0]:
-                if not _ghost_like(scene, bright, source, at):
-                    break  # no ghost of this order: none of a higher one either
-                continue
-            middle = sample + order**2 * offset.shift_px / 2
-            lon, lat = scene.geometry.lonlat(np.array([at, line]), np.array([middle, sample]))
-            if np.isfinite(lon).all():
-                yield GhostPlace(
-                    order=order,
-                    lon_deg=round(float(lon[0]), 6),
-                    lat_deg=round(float(lat[0]), 6),
-                    source_line_px=line,
-                    source_sample_px=sample,
-                    source_lon_deg=round(float(lon[1]), 6),
-                    source_lat_deg=round(float(lat[1]), 6),
-                    source_db=_db(peak),
-                    brightness_db=_db(source.power),
-                )
+            at = source.line_px + side * order * offset.lines
+            if not 0 <= at < scene.shape[0]:
+                found.append((order, side))
+            elif not _ghost_like(scene, bright, source, at):
+                break  # no ghost of this order: none of a higher one either
+    return found
 
 
 def _ghost_like(scene: Scene, bright: BrightMap, source: Place, line_px: float) -> bool:
