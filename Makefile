@@ -3,7 +3,8 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-detect bench-recall constraints services kafka postgis env stop clean
+.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
+	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -20,11 +21,26 @@ check: $(VENV)/dev  ## format, lint, types, layers, fast tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not service and not slow"
 
+bench-scan: $(VENV)/demo  ## fusar scan on a full-size scene beside a pure read and a plain chain
+	$(BIN)/python tools/bench_scan.py $(ARGS)
+
 bench-detect: $(VENV)/demo  ## time and memory of fusar detect on a scene of 6,000 x 6,000
 	$(BIN)/python tools/bench_detect.py
 
 bench-recall: $(VENV)/demo  ## what is found in simulated scenes of an unseen seed
 	$(BIN)/python tools/bench_recall.py
+
+bench-length: $(VENV)/dev  ## lengths, widths and axes measured in simulated patches, against the truth
+	$(BIN)/python tools/bench_length.py $(ARGS)
+
+bench-false-alarms: $(VENV)/dev  ## false alarms against their setting on simulated sea
+	$(BIN)/python tools/bench_false_alarms.py $(ARGS)
+
+bench-sensitivity: $(VENV)/dev  ## simulated ships seen, against the prediction
+	$(BIN)/python tools/bench_sensitivity.py $(ARGS)
+
+gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
+	$(BIN)/python tools/gallery.py $(ARGS)
 
 services: postgis kafka  ## start PostGIS and Kafka of our own under .services
 

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from engine.errors import DeviceLost
+
 from .config import SceneSettings
 from .domain import SceneResult, Versions
 from .errors import ConfigError, DaemonError
@@ -78,13 +80,14 @@ class SceneWorker:
 
         Raises:
             ConfigError: the database is not as it must be; the message has not ended.
+            DeviceLost: the GPU answers no more in this process; the message has not ended.
         """
         async with self._working():
             try:
                 scene = decode(payload)
                 accepted: Accepted = await self._stored(ledger.accept, scene)
                 await self._look(dataclasses.replace(origin, event_id=scene.event_id), accepted, scene)
-            except ConfigError:
+            except (ConfigError, DeviceLost):
                 raise
             except Exception as error:
                 # A message that cannot be read; or a fault of ours, which must not block the queue.
@@ -118,7 +121,7 @@ class SceneWorker:
                 check_supported(scene)
             result = await in_thread(self._process, accepted.uri)
             changed = await self._stored(ledger.record, origin, accepted, result)
-        except ConfigError:
+        except (ConfigError, DeviceLost):  # nothing is recorded: the next process takes the scene up again
             raise
         except Exception as error:
             await self._failed(origin, accepted, error)

@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
         if cmd_name == "scan":
-            from .scan.command import scan_product
+            from .scan_command import scan_product
 
             alone.command("scan")(scan_product)
         elif cmd_name == "detect":

@@ -121,7 +121,9 @@ class EngineSettings(Group):
     bundle: Path | None = Field(
         default=None, description="Folder of the engine bundle; the embedded nano by default."
     )
-    backend: Literal["ort"] = Field(default="ort", description="Runtime of the engine's graphs.")
+    backend: Literal["ort", "tensorrt"] = Field(
+        default="ort", description="Runtime of the engine's graphs: ort on the CPU, tensorrt on a GPU."
+    )
     threads: int | None = Field(
         default=None, ge=1, description="Threads of the runtime; all cores by default."
     )

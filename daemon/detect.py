@@ -27,7 +27,7 @@ _SHOWN = 20  # detections in the table
 
 def detect(
     product: Annotated[
-        str, typer.Argument(help="Sentinel-1 IW GRD product: SAFE folder, zip, COG, AWS folder.")
+        str, typer.Argument(help="Sentinel-1 GRD product: SAFE folder, zip, COG, AWS folder.")
     ],
     out: Annotated[Path, typer.Option("--out", help="GeoJSON file to write.")],
     prior: Annotated[str | None, typer.Option(help="Index of AlphaEarth files.")] = None,

@@ -219,7 +219,7 @@ def versions_of(
         land=land,
         prior=prior.version if prior is not None else None,
         engine=predictor.bundle.bundle_id,
-        backend=type(predictor.backend).__name__.removesuffix("Backend").lower(),
+        backend=predictor.backend.name,
         settings=(settings or DetectSettings()).digest,
         layers=layers,
     )

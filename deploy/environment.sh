@@ -13,6 +13,7 @@ if [ ! -x .venv/bin/pip ]; then
     "$PYTHON" -c 'import ensurepip' 2>/dev/null || ensure_packages "Python's venv" python3-venv
     "$PYTHON" -m venv .venv
 fi
+command -v cc >/dev/null || ensure_packages "a C compiler" gcc libc6-dev
 say "installing fusar[$extras] into .venv"
 log=$SERVICES/pip.log
 .venv/bin/pip install --disable-pip-version-check --no-input -c constraints.txt -e ".[$extras]" 2>&1 | tee "$log" |

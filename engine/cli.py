@@ -1,4 +1,4 @@
-"""``fusar-engine``: simulate, train, export and evaluate.
+"""``fusar-engine``: simulate, train, export, build and evaluate.
 
 Commands import what they need when they run: simulating needs no torch.
 """
@@ -13,12 +13,12 @@ import typer
 
 from engine.errors import FusarError
 from engine.evaluate.command import evaluate
-from engine.export.command import export, verify
+from engine.export.command import build, export, verify
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
 
 app = typer.Typer(
-    help="Offline: simulated scenes, training, export and evaluation of the engine.",
+    help="Offline: simulated scenes, training, export, compilation and evaluation of the engine.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -55,7 +55,7 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, train, merge, export, verify, evaluate):
+for command in (simulate, dataset, train, merge, export, verify, build, evaluate):
     app.command()(command)
 
 

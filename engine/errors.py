@@ -6,6 +6,8 @@ FusarError
     InputError        a name, shape, type or range is wrong
     AnswerError       a model's text does not parse
     BackendError      the runtime failed on good input (retry)
+      OutOfMemory     memory was short: ask for less at once
+      DeviceLost      the device answers no more in this process: end it, and leave the work to the next one
     DatasetError      training data is missing or malformed
     ExportError       a graph could not be exported or compiled
     ParityError       two backends do not give the same answers
@@ -42,6 +44,16 @@ class BackendError(EngineError):
     """The runtime failed on good input."""
 
     retry = True
+
+
+class OutOfMemory(BackendError):
+    """Memory was short: the same with a smaller batch may succeed."""
+
+
+class DeviceLost(BackendError):
+    """The device answers no more in this process, which must end; the work is left to the next one."""
+
+    retry = False
 
 
 class DatasetError(EngineError):

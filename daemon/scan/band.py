@@ -7,8 +7,10 @@ stage needs of its neighbours sets how far it lags; everything older is overwrit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
 _CHUNK_LINES = 256  # where the file's own blocks are smaller
+_PIECE_LINES = 32  # read and summed up at a time then: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class LandMap:
 
     cells: Uint8  # SEA, MIXED or LAND, [rows, cols]
     quiet: Uint8  # 1 for cells away from land, which may speak for the sea
-    beside: Uint8  # 1 for cells that hold land or touch one that does
+    beside: Uint8  # 1 for cells so close to land that pixels may be left out or shaded
     runs: LandRuns
 
 
@@ -46,9 +49,11 @@ class BandSettings:
     least: int  # cells that a ring needs
     trim_sigmas: float
     border_px: int
-    land_reach_px: int  # pixels that have land this close may be land's
+    land_reach_px: int  # pixels that have land this close are left out
+    shade_px: int  # pixels with a brighter one of those this close are marked
     most_cells: int  # exceeding cells that are kept, the strongest
     factors: Factors
+    keep_peaks: bool
 
 
 @dataclass(slots=True)
@@ -62,7 +67,7 @@ class Exceeding:
     sample: NDArray[np.int32]  # [n]
     smooth: Float32  # 3 x 3 mean of sigma0, [n]
     contrast: Float32  # 3 x 3 mean of the intensity over the sea's mean, [n]
-    by_land: NDArray[np.bool_]  # so close to land that it may be land's, [n]
+    shaded: NDArray[np.bool_]  # a brighter pixel beside land is near, [n]
 
 
 @dataclass(slots=True)
@@ -77,7 +82,9 @@ class BandScan:
     sampled: Float32  # mean sigma0, spread, limit in sigma0, noise-equivalent sigma0; [4, rows, cols]
     cells_over: int = 0  # exceeding cells in all
     cells_unjudged: int = 0  # cells of water with too little water around them to say what exceeds
-    pixels_on_land: int = 0  # exceeding pixels of the cells that the shore runs through
+    peaks: Float32 | None = None  # highest 3 x 3 mean of intensity of each cell, land too, [rows, cols]
+    spent_s: dict[str, float] = field(default_factory=dict)  # by stage
+    pixels_by_land: int = 0  # pixels on land or beside it, of cells that exceed
 
 
 class BandScanner:
@@ -108,6 +115,7 @@ class BandScanner:
         self._begin = max(self._first - beside, 0)
         self._end = min(self._stop + beside, self._rows)
         self._chunk = max(_CHUNK_LINES, -(-scene.block_lines(polarisation) // CELL_PX) * CELL_PX)
+        self._piece = _PIECE_LINES if self._chunk == _CHUNK_LINES else self._chunk
         chunk = self._chunk // CELL_PX
         circle = -(-(beside + settings.radius + chunk + 2) // chunk) * chunk
         grid = (circle, self._cols)
@@ -123,6 +131,8 @@ class BandScanner:
             np.full((4, *sampled), np.nan, np.float32),
         )  # fmt: skip
         self._held = 0
+        if settings.keep_peaks:
+            self._result.peaks = np.zeros((wanted, self._cols), np.float32)
 
     def run(self, report: Callable[[int], None]) -> BandScan:
         """Read and judge all rows.
@@ -142,34 +152,55 @@ class BandScanner:
         summed = sound = trimmed = self._begin
         judged = self._first
         while summed < self._end:
-            stop = min(read + self._chunk, total)
-            at = read % len(self._lines)
-            self._scene.read_lines(self._polarisation, read, self._lines[at : at + stop - read])
-            read = stop
-            rows = self._end if read >= last_line else max((read - 1) // CELL_PX, summed)
-            report(rows - summed)
-            summed = self._sum(summed, rows)
-            sound = self._judge_sound(sound, summed)
-            trimmed = self._trim(trimmed, self._behind(sound))
-            judged = self._take(judged, min(self._behind(trimmed), self._stop))
+            stop, before = min(read + self._chunk, total), summed
+            with self._clock("tables"):
+                self._look_up(summed, self._end if stop >= last_line else (stop - 1) // CELL_PX)
+            while read < stop:
+                piece = min(read + self._piece, stop)
+                at = read % len(self._lines)
+                with self._clock("read"):
+                    self._scene.read_lines(self._polarisation, read, self._lines[at : at + piece - read])
+                read = piece
+                rows = self._end if read >= last_line else max((read - 1) // CELL_PX, summed)
+                with self._clock("sum"):
+                    sum_cells(self._lines, summed, rows, total, self._noise, self._sums)
+                summed = rows
+            report(summed - before)
+            with self._clock("border"):
+                sound = self._judge_sound(sound, summed)
+            with self._clock("trim"):
+                trimmed = self._trim(trimmed, self._behind(sound))
+            with self._clock("take"):
+                judged = self._take(judged, min(self._behind(trimmed), self._stop))
         return self._result
+
+    @contextmanager
+    def _clock(self, stage: str) -> Iterator[None]:
+        began = perf_counter()
+        yield
+        spent = self._result.spent_s
+        spent[stage] = spent.get(stage, 0.0) + perf_counter() - began
 
     def _behind(self, row: int) -> int:
         """Return up to which row all rings are there."""
         return self._end if row == self._end else max(row - self._settings.radius, self._begin)
 
-    def _sum(self, first: int, stop: int) -> int:
-        """Stage 1: tables, and sums over the pixels."""
+    def _at(self, first: int, stop: int) -> slice | Int64:
+        """Return where rows lie in the circle: a slice, unless they run over its end."""
+        at = first % len(self._sound)
+        if at + stop - first <= len(self._sound):
+            return slice(at, at + stop - first)
+        return np.arange(first, stop) % len(self._sound)
+
+    def _look_up(self, first: int, stop: int) -> None:
+        """Evaluate the tables at the cells' middles."""
         if stop <= first:
-            return first
-        rows = np.arange(first, stop)
-        at = rows % len(self._sound)
-        lines = np.minimum(rows * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[0] - 1)
-        samples = np.minimum(np.arange(self._cols) * CELL_PX + (CELL_PX - 1) / 2, self._scene.shape[1] - 1)
+            return
+        at, half = self._at(first, stop), (CELL_PX - 1) / 2
+        lines = np.minimum(np.arange(first, stop) * CELL_PX + half, self._scene.shape[0] - 1)
+        samples = np.minimum(np.arange(self._cols) * CELL_PX + half, self._scene.shape[1] - 1)
         gain, noise = self._scene.tables(self._polarisation, lines, samples)
         self._gain[at], self._noise[at], self._nesz[at] = gain, noise, gain * noise
-        sum_cells(self._lines, first, stop, self._scene.shape[0], self._noise, self._sums)
-        return stop
 
     def _judge_sound(self, first: int, summed: int) -> int:
         """Stage 2: which cells hold data, away from its border, and which may speak for the sea."""
@@ -179,7 +210,7 @@ class BandScanner:
         if stop <= first:
             return first
         low, high = max(first - BORDER_ROWS - NEAR_ROWS, self._begin), summed
-        window = np.arange(low, high) % len(self._sound)
+        window = self._at(low, high)
         unsound = unsound_cells(
             self._sums[3, window],
             self._sums[0, window] / (9 * CELL_PX**2),
@@ -189,7 +220,7 @@ class BandScanner:
             self._settings.border_px,
             self._gain[window],
         )
-        at = np.arange(first, stop) % len(self._sound)
+        at = self._at(first, stop)
         self._sound[at] = ~unsound[first - low : stop - low]
         sea = np.zeros_like(self._sound)
         sea[at] = self._sound[at] & self._land.quiet[first:stop]
@@ -218,16 +249,19 @@ class BandScanner:
         cells.limit_cells(
             first, stop, rings, settings.least, settings.factors, self._gain, self._nesz, sea
         )  # fmt: skip
-        at = np.arange(first, stop) % len(self._sound)
+        at = self._at(first, stop)
         sound, land = self._sound[at], self._land.cells[first:stop]
         searched = (sound > 0) & (land != LAND)
         self._judge_narrow(first, stop, sea, searched)
-        self._result.sound[first - self._first : stop - self._first] = sound
+        mine = slice(first - self._first, stop - self._first)
+        self._result.sound[mine] = sound
+        if self._result.peaks is not None:
+            self._result.peaks[mine] = self._sums[2, at] * self._gain[at] / np.float32(9)
         spoke = self._fields[0, at]
         self._result.negative += int((self._sums[4, at] * spoke).sum())
         self._result.counted += int(spoke.sum()) * CELL_PX**2
         self._sample(first, stop, sea, searched)
-        self._collect(first, at, sea, searched & (self._sums[2, at] > sea[2]))
+        self._collect(first, sea, searched & (self._sums[2, at] > sea[2]))
         return stop
 
     def _judge_narrow(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
@@ -237,7 +271,7 @@ class BandScanner:
             return
         settings, rows = self._settings, (self._begin, self._end)
         low, high = max(first - settings.radius, self._begin), min(stop + settings.radius, self._end)
-        at = np.arange(low, high) % len(self._sound)
+        at = self._at(low, high)
         water = np.zeros_like(self._sound)
         water[at] = self._sound[at] & (self._land.cells[low:high] == SEA)
         # One answer serves four cells: they see nearly the same water.
@@ -266,22 +300,23 @@ class BandScanner:
         values = np.stack([mean, spread, limit * gain / 9 - nesz, nesz])
         self._result.sampled[:, out][:, : len(rows)] = np.where(seen, values, np.nan)
 
-    def _collect(self, first: int, at: Int64, sea: Float32, over: NDArray[np.bool_]) -> None:
+    def _collect(self, first: int, sea: Float32, over: NDArray[np.bool_]) -> None:
         """Take the exceeding pixels of some cells."""
         row, col = np.nonzero(over)
         if not len(row):
             return
         places = np.stack([row + first, col], 1)
         limit = sea[2, row, col]
-        pixels, sums, by_land, on_land = exceeding(
+        pixels, sums, shaded, by_land = exceeding(
             self._lines, self._scene.shape[0], places, limit,
-            self._land.beside[places[:, 0], col], self._land.runs, self._settings.land_reach_px,
+            self._land.beside, self._land.runs,
+            self._settings.land_reach_px, self._settings.shade_px,
         )  # fmt: skip
-        self._result.pixels_on_land += on_land
+        self._result.pixels_by_land += by_land
         if not len(pixels):
             return
         owner = pixels[:, 0]
-        here = at[row]
+        here = (row + first) % len(self._sound)
         gain, nesz = self._gain[here, col], self._nesz[here, col]
         level = np.maximum(sea[0, row, col] + nesz, np.float32(1e-12))
         intensity = sums * gain[owner] / np.float32(9)
@@ -295,7 +330,7 @@ class BandScanner:
             sample=pixels[:, 2],
             smooth=intensity - nesz[owner],
             contrast=intensity / level[owner],
-            by_land=by_land,
+            shaded=shaded,
         )
         found = selected(found, peak > 0)
         self._result.cells_over += len(found.cell)
@@ -323,7 +358,7 @@ def joined(parts: list[Exceeding]) -> Exceeding:
         sample=np.concatenate([empty.astype(np.int32), *(part.sample for part in parts)]),
         smooth=np.concatenate([empty, *(part.smooth for part in parts)]),
         contrast=np.concatenate([empty, *(part.contrast for part in parts)]),
-        by_land=np.concatenate([empty.astype(bool), *(part.by_land for part in parts)]),
+        shaded=np.concatenate([empty.astype(bool), *(part.shaded for part in parts)]),
     )
 
 
@@ -347,5 +382,5 @@ def selected(found: Exceeding, keep: NDArray[np.bool_]) -> Exceeding:
         sample=found.sample[pixels],
         smooth=found.smooth[pixels],
         contrast=found.contrast[pixels],
-        by_land=found.by_land[pixels],
+        shaded=found.shaded[pixels],
     )

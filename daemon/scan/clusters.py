@@ -19,7 +19,7 @@ class Pixels:
 
     line: NDArray[np.int64]  # [n]
     sample: NDArray[np.int64]  # [n]
-    by_land: NDArray[np.bool_]  # [n], so close to land that it may be land's
+    shaded: NDArray[np.bool_]  # [n], a brighter pixel beside land is near
     over: NDArray[np.bool_]  # [n, p], in which polarisations
     contrast: NDArray[np.float64]  # [n, p], smooth intensity over the local mean, noise left in
     smooth: NDArray[np.float32]  # [n, p], smooth sigma0
@@ -33,7 +33,7 @@ class Clusters:
     sample_px: NDArray[np.float64]
     box_px: NDArray[np.float64]  # x1, y1, x2, y2, [m, 4]
     pixels: NDArray[np.int64]
-    by_land: NDArray[np.bool_]  # the brightest pixel is
+    shaded: NDArray[np.bool_]  # the brightest pixel is
     over: NDArray[np.bool_]  # [m, p]
     contrast: NDArray[np.float64]  # highest, over all polarisations
     peak: NDArray[np.float32]  # smooth sigma0 of that pixel, in that polarisation
@@ -78,7 +78,7 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> Clusters:
         sample_px=(sums[:, 6] / sums[:, 4]).round(3),
         box_px=sums[:, :4],
         pixels=np.bincount(label, minlength=count),
-        by_land=pixels.by_land[brightest],
+        shaded=pixels.shaded[brightest],
         over=over,
         contrast=contrast[brightest],
         peak=pixels.smooth[brightest, pixels.contrast[brightest].argmax(1)],

@@ -13,7 +13,7 @@
 #define ROW (TILE + 32)
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define FAST __attribute__((target_clones("avx512f", "avx2", "default")))
+#define FAST __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FAST
 #endif
@@ -27,19 +27,14 @@ static inline float square(uint16_t v) { float x = (float)v; return x * x; }
 
 /* --- pixels to cells ----------------------------------------------------------------------------------- */
 
-FAST static void triples(const uint16_t *restrict const *r, const float *restrict noise, int64_t n,
-                         float *restrict t) {
+/* Sums of three squares down each column, for eight lines. */
+FAST static void triples(const uint16_t *restrict const *r, int64_t n, float *restrict t) {
     const uint16_t *restrict r0 = r[0], *restrict r1 = r[1], *restrict r2 = r[2], *restrict r3 = r[3],
                    *restrict r4 = r[4], *restrict r5 = r[5], *restrict r6 = r[6], *restrict r7 = r[7],
                    *restrict r8 = r[8], *restrict r9 = r[9];
     for (int64_t i = 0; i < n; i++) {
         float q0 = square(r0[i]), q1 = square(r1[i]), q2 = square(r2[i]), q3 = square(r3[i]), q4 = square(r4[i]);
         float q5 = square(r5[i]), q6 = square(r6[i]), q7 = square(r7[i]), q8 = square(r8[i]), q9 = square(r9[i]);
-        float m = noise[i];
-        t[8 * ROW + i] = (float)((q1 == 0) + (q2 == 0) + (q3 == 0) + (q4 == 0) + (q5 == 0) + (q6 == 0) +
-                                 (q7 == 0) + (q8 == 0));
-        t[9 * ROW + i] = (float)((q1 < m) + (q2 < m) + (q3 < m) + (q4 < m) + (q5 < m) + (q6 < m) + (q7 < m) +
-                                 (q8 < m));
         float p12 = q1 + q2, p34 = q3 + q4, p56 = q5 + q6, p78 = q7 + q8;
         t[i] = q0 + p12;
         t[ROW + i] = p12 + q3;
@@ -49,6 +44,18 @@ FAST static void triples(const uint16_t *restrict const *r, const float *restric
         t[5 * ROW + i] = p56 + q7;
         t[6 * ROW + i] = q6 + p78;
         t[7 * ROW + i] = p78 + q9;
+    }
+}
+
+/* How many of eight lines lie below a number, at each column. */
+FAST static void count_below(const uint16_t *restrict const *r, const uint16_t *restrict bound, int64_t n,
+                             uint16_t *restrict out) {
+    const uint16_t *restrict r1 = r[1], *restrict r2 = r[2], *restrict r3 = r[3], *restrict r4 = r[4],
+                   *restrict r5 = r[5], *restrict r6 = r[6], *restrict r7 = r[7], *restrict r8 = r[8];
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t b = bound[i];
+        out[i] = (uint16_t)((r1[i] < b) + (r2[i] < b) + (r3[i] < b) + (r4[i] < b) + (r5[i] < b) + (r6[i] < b) +
+                            (r7[i] < b) + (r8[i] < b));
     }
 }
 
@@ -69,23 +76,43 @@ FAST static void columns(const float *restrict t, int64_t n, float *restrict tot
     }
 }
 
-/* Every window of eight columns, then every eighth window. */
-FAST static void across(const float *restrict t, int64_t cells, float *restrict scratch, float *restrict out) {
-    for (int64_t i = 0; i < CELL * cells - (CELL - 1); i++)
-        scratch[i] = ((t[i] + t[i + 1]) + (t[i + 2] + t[i + 3])) + ((t[i + 4] + t[i + 5]) + (t[i + 6] + t[i + 7]));
-    for (int64_t c = 0; c < cells; c++) out[c] = scratch[CELL * c];
+/* Reduce eight columns to a cell, by halves. */
+FAST static void across(const float *restrict t, int64_t cells, float *restrict half, float *restrict quarter,
+                        float *restrict out) {
+    for (int64_t i = 0; i < 4 * cells; i++) half[i] = t[2 * i] + t[2 * i + 1];
+    for (int64_t i = 0; i < 2 * cells; i++) quarter[i] = half[2 * i] + half[2 * i + 1];
+    for (int64_t i = 0; i < cells; i++) out[i] = quarter[2 * i] + quarter[2 * i + 1];
 }
 
-FAST static void across_max(const float *restrict t, int64_t cells, float *restrict out) {
+FAST static void across_max(const float *restrict t, int64_t cells, float *restrict half, float *restrict quarter,
+                            float *restrict out) {
+    for (int64_t i = 0; i < 4 * cells; i++) half[i] = maxf(t[2 * i], t[2 * i + 1]);
+    for (int64_t i = 0; i < 2 * cells; i++) quarter[i] = maxf(half[2 * i], half[2 * i + 1]);
+    for (int64_t i = 0; i < cells; i++) out[i] = maxf(quarter[2 * i], quarter[2 * i + 1]);
+}
+
+/* DN^2 < noise is DN < bound. */
+FAST static void bounds(const float *restrict noise, int64_t cells, float *restrict root, uint16_t *restrict bound) {
     for (int64_t c = 0; c < cells; c++) {
-        const float *v = t + CELL * c;
-        out[c] = maxf(maxf(maxf(v[0], v[1]), maxf(v[2], v[3])), maxf(maxf(v[4], v[5]), maxf(v[6], v[7])));
+        float b = ceilf(sqrtf(noise[c]));
+        root[c] = b < 65535.0f ? b : 65535.0f;
+    }
+    for (int64_t i = 0; i < CELL * cells; i++) bound[i] = (uint16_t)(int32_t)root[i / CELL];
+}
+
+FAST static void across_counts(uint16_t *restrict t, int64_t cells, float *restrict out) {
+    for (int64_t i = 0; i < cells; i++) {
+        uint16_t total = 0;
+        for (int k = 0; k < CELL; k++) total = (uint16_t)(total + t[CELL * i + k]);
+        out[i] = (float)total;
     }
 }
 
 void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int64_t first_row, int64_t stop_row,
                int64_t total_lines, const float *noise, int64_t circle, int64_t cols, float *sums) {
-    float t[10 * ROW], column[3 * ROW], scratch[ROW], level[ROW];
+    float t[8 * ROW], column[3 * ROW], half[ROW], quarter[ROW];
+    uint16_t ones[ROW], bound[ROW], counts[ROW];
+    for (int64_t i = 0; i < ROW; i++) ones[i] = 1;
     for (int64_t row = first_row; row < stop_row; row++) {
         const uint16_t *at[10];
         for (int k = 0; k < 10; k++)
@@ -96,20 +123,24 @@ void sum_cells(const uint16_t *lines, int64_t circle_lines, int64_t samples, int
             int64_t col = start / CELL, cells = (stop + CELL - 1) / CELL - col, shift = low - start + 1;
             const uint16_t *r[10];
             for (int k = 0; k < 10; k++) r[k] = at[k] + low;
-            for (int64_t i = 0; i < high - low; i++) level[i] = noise[here * cols + (low + i) / CELL];
-            triples(r, level, high - low, t + shift);
-            for (int k = 0; k < 10; k++) { /* pixels beyond the scene repeat its last ones */
+            triples(r, high - low, t + shift);
+            for (int k = 0; k < CELL; k++) { /* pixels beyond the scene repeat its last ones */
                 if (shift) t[k * ROW] = t[k * ROW + 1];
                 for (int64_t i = high - start + 1; i < cells * CELL + 2; i++) t[k * ROW + i] = t[k * ROW + high - start];
             }
             columns(t, cells * CELL, column, column + ROW, column + 2 * ROW);
             float *out = sums + here * cols + col;
             int64_t plane = circle * cols;
-            across(column, cells, scratch, out);
-            across(column + ROW, cells, scratch, out + plane);
-            across_max(column + 2 * ROW, cells, out + 2 * plane);
-            across(t + 8 * ROW + 1, cells, scratch, out + 3 * plane);
-            across(t + 9 * ROW + 1, cells, scratch, out + 4 * plane);
+            across(column, cells, half, quarter, out);
+            across(column + ROW, cells, half, quarter, out + plane);
+            across_max(column + 2 * ROW, cells, half, quarter, out + 2 * plane);
+            for (int k = 0; k < 10; k++) r[k] = at[k] + start;
+            bounds(noise + here * cols + col, cells, half, bound);
+            for (int which = 0; which < 2; which++) {
+                count_below(r, which ? bound : ones, stop - start, counts);
+                for (int64_t i = stop - start; i < cells * CELL; i++) counts[i] = counts[stop - start - 1];
+                across_counts(counts, cells, out + (3 + which) * plane);
+            }
         }
     }
 }
@@ -284,51 +315,100 @@ int narrow_waters(const int64_t *places, int64_t n, int64_t begin, int64_t end, 
 
 /* --- pixels above their thresholds --------------------------------------------------------------------- */
 
-static int by_land(int64_t line, int64_t sample, int64_t reach, int64_t total_lines, const int64_t *first,
-                   const int64_t *start, const int64_t *stop) {
-    for (int64_t y = max64(line - reach, 0); y < min64(line + reach + 1, total_lines); y++) {
-        int64_t low = first[y], high = first[y + 1];
+/* Which of a cell's 8 x 8 pixels have land at most `reach` away, in line and in sample: bit 8 y + x. */
+static uint64_t beside_land(int64_t row, int64_t col, int64_t reach, int64_t total_lines, const int64_t *first,
+                            const int64_t *start, const int64_t *stop) {
+    int64_t top = row * CELL, left = col * CELL;
+    uint64_t mask = 0;
+    for (int64_t line = max64(top - reach, 0); line < min64(top + CELL + reach, total_lines); line++) {
+        int64_t low = first[line], high = first[line + 1];
         while (low < high) { /* the first run that ends within reach or beyond */
             int64_t middle = (low + high) / 2;
-            if (stop[middle] <= sample - reach) low = middle + 1;
+            if (stop[middle] <= left - reach) low = middle + 1;
             else high = middle;
         }
-        if (low < first[y + 1] && start[low] <= sample + reach) return 1;
+        uint64_t bits = 0;
+        for (; low < first[line + 1] && start[low] < left + CELL + reach; low++) {
+            int64_t x0 = max64(start[low] - reach - left, 0), x1 = min64(stop[low] - 1 + reach - left, CELL - 1);
+            for (int64_t x = x0; x <= x1; x++) bits |= 1ull << x;
+        }
+        if (bits)
+            for (int64_t y = max64(line - reach - top, 0); y <= min64(line + reach - top, CELL - 1); y++)
+                mask |= bits << (CELL * y);
     }
-    return 0;
+    return mask;
+}
+
+static float sum_around(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, int64_t line,
+                        int64_t sample) {
+    int64_t a = max64(sample - 1, 0), b = min64(sample + 1, samples - 1);
+    float s = 0;
+    for (int64_t d = -1; d < 2; d++) {
+        const uint16_t *r = lines + min64(max64(line + d, 0), total_lines - 1) % circle * samples;
+        s += square(r[a]) + square(r[sample]) + square(r[b]);
+    }
+    return s;
+}
+
+/* The brightest of a cell's pixels beside land. */
+typedef struct {
+    float peak; /* its s; 0 without any, negative where not worked out yet */
+    int32_t line, sample;
+} shore;
+
+static shore shore_of(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, int64_t row,
+                      int64_t col, uint64_t mask) {
+    shore found = {0, 0, 0};
+    for (; mask; mask &= mask - 1) {
+        int bit = __builtin_ctzll(mask);
+        int64_t line = row * CELL + bit / CELL, sample = col * CELL + bit % CELL;
+        if (line >= total_lines || sample >= samples) continue;
+        float s = sum_around(lines, circle, samples, total_lines, line, sample);
+        if (s > found.peak) found = (shore){s, (int32_t)line, (int32_t)sample};
+    }
+    return found;
 }
 
 int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, const int64_t *cells,
-                  int64_t n, const float *limits, const uint8_t *ashore, const int64_t *first, const int64_t *start,
-                  const int64_t *stop, int64_t reach, int32_t *found, float *sums, uint8_t *close, int64_t *on_land) {
-    int64_t count = 0;
-    *on_land = 0;
+                  int64_t n, const float *limits, const uint8_t *ashore, int64_t rows, int64_t cols,
+                  const int64_t *first, const int64_t *start, const int64_t *stop, int64_t reach, int64_t shade,
+                  int32_t *found, float *sums, uint8_t *shaded, int64_t *left_out) {
+    int64_t count = 0, low = max64(cells[0] - 1, 0), high = min64(cells[2 * n - 2] + 2, rows);
+    shore *cache = malloc((size_t)((high - low) * cols) * sizeof *cache);
+    if (!cache) return -1;
+    for (int64_t i = 0; i < (high - low) * cols; i++) cache[i].peak = -1;
+    *left_out = 0;
     for (int64_t k = 0; k < n; k++) {
-        int64_t top = cells[2 * k] * CELL, left = cells[2 * k + 1] * CELL;
-        for (int64_t line = top; line < min64(top + CELL, total_lines); line++) {
-            const uint16_t *r[3];
-            for (int64_t d = 0; d < 3; d++)
-                r[d] = lines + min64(max64(line + d - 1, 0), total_lines - 1) % circle * samples;
+        int64_t row = cells[2 * k], col = cells[2 * k + 1], top = row * CELL, left = col * CELL, before = count;
+        int by_land = ashore[row * cols + col];
+        uint64_t mask = by_land ? beside_land(row, col, reach, total_lines, first, start, stop) : 0;
+        *left_out += __builtin_popcountll(mask);
+        for (int64_t line = top; line < min64(top + CELL, total_lines); line++)
             for (int64_t sample = left; sample < min64(left + CELL, samples); sample++) {
-                int64_t a = max64(sample - 1, 0), b = min64(sample + 1, samples - 1);
-                float s = 0;
-                for (int d = 0; d < 3; d++) s += square(r[d][a]) + square(r[d][sample]) + square(r[d][b]);
+                if (mask >> (CELL * (line - top) + sample - left) & 1) continue;
+                float s = sum_around(lines, circle, samples, total_lines, line, sample);
                 if (!(s > limits[k])) continue;
-                close[count] = 0;
-                if (ashore[k]) {
-                    if (by_land(line, sample, 0, total_lines, first, start, stop)) {
-                        (*on_land)++;
-                        continue;
-                    }
-                    close[count] = (uint8_t)by_land(line, sample, reach, total_lines, first, start, stop);
-                }
+                shaded[count] = 0;
                 found[3 * count] = (int32_t)k;
                 found[3 * count + 1] = (int32_t)line;
                 found[3 * count + 2] = (int32_t)sample;
                 sums[count++] = s;
             }
-        }
+        if (!by_land || count == before) continue;
+        for (int64_t y = max64(row - 1, 0); y < min64(row + 2, rows); y++)
+            for (int64_t x = max64(col - 1, 0); x < min64(col + 2, cols); x++) {
+                if (!ashore[y * cols + x]) continue;
+                shore *near = cache + (y - low) * cols + x;
+                if (near->peak < 0)
+                    *near = shore_of(lines, circle, samples, total_lines, y, x,
+                                     beside_land(y, x, reach, total_lines, first, start, stop));
+                for (int64_t i = before; i < count; i++)
+                    if (near->peak > sums[i] && llabs(near->line - found[3 * i + 1]) <= shade &&
+                        llabs(near->sample - found[3 * i + 2]) <= shade)
+                        shaded[i] = 1;
+            }
     }
+    free(cache);
     return count;
 }
 

@@ -62,7 +62,7 @@ def bound(name: str, arguments: str, result: Any = None) -> Any:
 
 
 _sum_cells = bound("sum_cells", "Hnnnnnfnnf")
-_exceeding = bound("exceeding", "HnnnqnfBqqqnifBq", ctypes.c_int64)
+_exceeding = bound("exceeding", "HnnnqnfBnnqqqnnifBq", ctypes.c_int64)
 _link = bound("link_pixels", "qqqnnq", ctypes.c_int64)
 _sum_clusters = bound("sum_clusters", "qnqqddq")
 
@@ -115,31 +115,36 @@ def exceeding(
     ashore: Uint8,
     land: LandRuns,
     reach_px: int,
+    shade_px: int,
 ) -> tuple[NDArray[np.int32], Float32, NDArray[np.bool_], int]:
-    """Take the pixels of some cells whose s exceeds the cell's limit, land left out.
+    """Take the pixels of some cells whose s exceeds the cell's limit, save those on and beside land.
 
     Args:
-        lines: circle of lines, [K, samples].
+        lines: circle of lines, [K, samples]; those within ``shade_px`` + 1 of the cells are read.
         total_lines: lines of the scene.
-        cells: row and column of each cell, [n, 2].
+        cells: row and column of each cell, by row, [n, 2], n at least 1.
         limits: of each cell, [n].
-        ashore: 1 for cells where land has to be looked for, [n].
+        ashore: 1 for cells where land has to be looked for, [rows, cols] of the scene.
         land: where it is.
-        reach_px: pixels that have land this close, in line and in sample, are marked.
+        reach_px: pixels that have land this close, in line and in sample, are left out.
+        shade_px: pixels that one of those outshines from this close are shaded; of each cell only the
+            brightest of them counts.
 
     Returns:
-        Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for those close to land, [m]; number
-        of exceeding pixels on land.
+        Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for the shaded, [m]; number of
+        pixels beside land that were not looked at.
     """
     found = np.empty((CELL_PX**2 * len(cells), 3), np.int32)
     sums = np.empty(CELL_PX**2 * len(cells), np.float32)
-    close = np.empty(CELL_PX**2 * len(cells), np.uint8)
-    on_land = np.zeros(1, np.int64)
+    shaded = np.empty(CELL_PX**2 * len(cells), np.uint8)
+    left_out = np.zeros(1, np.int64)
     count = _exceeding(
-        lines, *lines.shape, total_lines, cells, len(cells), limits, ashore,
-        land.first, land.start, land.stop, reach_px, found, sums, close, on_land,
+        lines, *lines.shape, total_lines, cells, len(cells), limits, ashore, *ashore.shape,
+        land.first, land.start, land.stop, reach_px, shade_px, found, sums, shaded, left_out,
     )  # fmt: skip
-    return found[:count].copy(), sums[:count].copy(), close[:count] > 0, int(on_land[0])
+    if count < 0:
+        raise MemoryError(f"got no memory to look at {len(cells)} cells")
+    return found[:count].copy(), sums[:count].copy(), shaded[:count] > 0, int(left_out[0])
 
 
 def link(line: Int64, sample: Int64, gap_px: int) -> tuple[Int64, int]:

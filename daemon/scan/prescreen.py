@@ -10,9 +10,10 @@ The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from daemon.scan import band, thresholds
 from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, LandRuns, Uint8
+from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
 from daemon.scene.land import SEA
 from engine.errors import InputError
@@ -54,7 +55,8 @@ class ScanSettings:
         clutter_model: distribution of the sea's texture.
         border_px: pixels taken off beside missing data, where border noise lies; to whole cells of 8 px.
         land_margin_m: sea this close to land is searched but kept out of the background.
-        shore_m: how far a coastline may be wrong: what is brightest this close to land is counted, not kept.
+        shore_m: how far a coastline may be wrong: pixels this close to land are left out, and candidates
+            beside which they are brighter are counted, not kept.
         gap_px: exceeding pixels at most this far apart, in line and in sample, are one candidate.
         max_extent_m: larger candidates are cut along the lattice, so that each part gets its chip.
         max_candidates: beyond it the strongest are kept and the rest counted.
@@ -91,6 +93,9 @@ class ScanResult:
     counts: dict[str, int]
     saturated: bool  # more exceeded than was kept
     notes: tuple[str, ...]
+    spent_s: Mapping[str, float] = field(default_factory=dict, compare=False)  # by stage, over all threads
+    # Highest 3 x 3 mean of intensity of each cell of 8 x 8 px, land too, [rows, cols] in each polarisation.
+    peaks: Mapping[str, Float32] = field(default_factory=dict, compare=False)
 
 
 def scan(
@@ -99,6 +104,7 @@ def scan(
     settings: ScanSettings | None = None,
     progress: Progress | None = None,
     threads: int | None = None,
+    keep_peaks: bool = False,
 ) -> ScanResult:
     """Search a scene for whatever stands out of the sea.
 
@@ -108,6 +114,7 @@ def scan(
         settings: how to search; the defaults when None.
         progress: called with the fraction done.
         threads: how many to use; one for each core when None. Changes nothing but time and memory.
+        keep_peaks: return the brightness of all cells too.
 
     Returns:
         Candidates with positions, the area that was looked at, counts.
@@ -117,14 +124,14 @@ def scan(
     """
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
-    sizes = _sizes(scene, settings)
-    ground = _land_map(scene, land, settings)
+    sizes = _sizes(scene, settings, keep_peaks)
+    ground = _land_map(scene, land, settings, sizes)
     scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
     sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
     pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
     candidates, counts = _candidates(scene, land, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
-    counts["exceeding_pixels_on_land"] = sum(part.pixels_on_land for part in scans.values())
+    counts["pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
     saturated = counts["candidates_over_limit"] > 0
     notes = []
@@ -139,7 +146,11 @@ def scan(
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
-    return ScanResult(candidates, coverage, counts, saturated, tuple(notes))
+    spent_s: Counter[str] = Counter()
+    for part in scans.values():
+        spent_s.update(part.spent_s)
+    peaks = {name: part.peaks for name, part in scans.items() if part.peaks is not None}
+    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), dict(spent_s), peaks)
 
 
 def _rate(scene: Scene, settings: ScanSettings) -> float:
@@ -147,9 +158,10 @@ def _rate(scene: Scene, settings: ScanSettings) -> float:
     return settings.false_alarm_rate / len(scene.polarisations)
 
 
-def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
+def _sizes(scene: Scene, settings: ScanSettings, keep_peaks: bool) -> BandSettings:
     cell_m = CELL_PX * float(np.mean(scene.spacing_m))
     guard = max(int(round(settings.guard_m / cell_m)), 1)
+    reach_px = max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1)
     radius = max(int(round(settings.background_m / cell_m)), guard + 1)
     looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
     return BandSettings(
@@ -158,19 +170,21 @@ def _sizes(scene: Scene, settings: ScanSettings) -> BandSettings:
         least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
         trim_sigmas=TRIM_SIGMAS,
         border_px=settings.border_px,
-        land_reach_px=max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1),
+        land_reach_px=reach_px,
+        shade_px=2 * reach_px,
         most_cells=_MAX_CELLS,
         factors=thresholds.scan_factors(_rate(scene, settings), settings.clutter_model, looks),
+        keep_peaks=keep_peaks,
     )
 
 
-def _land_map(scene: Scene, land: LandSource, settings: ScanSettings) -> LandMap:
+def _land_map(scene: Scene, land: LandSource, settings: ScanSettings, sizes: BandSettings) -> LandMap:
     cells = land.cells()
     margin = int(np.ceil(settings.land_margin_m / (CELL_PX * min(scene.spacing_m))))
     return LandMap(
         cells=cells,
         quiet=(~_within(cells != SEA, margin)).view(np.uint8),
-        beside=_within(cells != SEA, 1).view(np.uint8),
+        beside=_within(cells != SEA, -(-(sizes.land_reach_px + sizes.shade_px) // CELL_PX)).view(np.uint8),
         runs=LandRuns.of(scene.shape[0], *(np.ascontiguousarray(values) for values in land.runs())),
     )
 
@@ -222,10 +236,17 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
         negative=sum(part.negative for part in parts),
         counted=sum(part.counted for part in parts),
         sampled=np.concatenate([part.sampled for part in parts], 1),
+        peaks=_rows([part.peaks for part in parts]),
         cells_over=sum(part.cells_over for part in parts),
         cells_unjudged=sum(part.cells_unjudged for part in parts),
-        pixels_on_land=sum(part.pixels_on_land for part in parts),
+        pixels_by_land=sum(part.pixels_by_land for part in parts),
+        spent_s=dict(sum((Counter(part.spent_s) for part in parts), Counter())),
     )
+
+
+def _rows(parts: Sequence[Float32 | None]) -> Float32 | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if len(known) > 1 else known[0] if known else None
 
 
 def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
@@ -242,14 +263,14 @@ def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
     key = key[np.diff(key, prepend=-1) > 0]
     over = np.zeros((len(key), len(found)), bool)
     contrast = np.zeros((len(key), len(found)))
-    by_land = np.zeros(len(key), bool)
+    shaded = np.zeros(len(key), bool)
     smooth = np.zeros((len(key), len(found)), np.float32)
     for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
         at = np.searchsorted(key, mine)
         over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
-        by_land[at] |= part.by_land
+        shaded[at] |= part.shaded
     line, sample = key // width, key % width
-    return Pixels(line, sample, by_land, over, contrast, smooth)
+    return Pixels(line, sample, shaded, over, contrast, smooth)
 
 
 def _candidates(
@@ -257,7 +278,7 @@ def _candidates(
 ) -> tuple[tuple[Candidate, ...], dict[str, int]]:
     spacing_m = float(np.mean(scene.spacing_m))
     clusters = join(pixels, settings.gap_px, settings.max_extent_m / spacing_m)
-    at_sea = clusters.only(~clusters.by_land)
+    at_sea = clusters.only(~clusters.shaded)
     strongest = np.lexsort((at_sea.sample_px, at_sea.line_px, -at_sea.contrast))[: settings.max_candidates]
     kept = at_sea.only(strongest)
     kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))

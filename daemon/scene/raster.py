@@ -17,6 +17,7 @@ from rasterio.windows import Window as RasterWindow
 from daemon.errors import SceneCorrupt, SourceUnavailable
 from daemon.scene.strips import strips_of
 
+_CACHE_MIB = 64  # of decoded blocks, for all files together: GDAL would take a twentieth of the memory
 _REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_TIMEOUT": "30",
@@ -86,7 +87,7 @@ class Raster:
     def _translated(self) -> Iterator[None]:
         """Turn GDAL's errors into ours."""
         try:
-            with rasterio.Env(**(_REMOTE if self._remote else {})):
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB, **(_REMOTE if self._remote else {})):
                 yield
         except (RasterioError, OSError) as error:
             # rasterio names GDAL's own error as the cause

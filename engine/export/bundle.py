@@ -82,22 +82,22 @@ def export(
     manifest = spec.Manifest(
         name=name,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        model=_facts(model, base),
-        chip=_chip(model),
+        model=model_facts(model, base),
+        chip=chip_spec(model),
         sensors=tuple(sensors),
         spacing_m=spacing_m,
         special_tokens={token: int(tokenizer.token_to_id(token)) for token in (IMAGE_TOKEN, END_OF_TURN)},
         tasks={task: TASKS[task] for task in tasks},
-        graphs={"vision": _graph(out / spec.VISION), "decoder": _graph(out / spec.DECODER)},
+        graphs={"vision": read_graph(out / spec.VISION), "decoder": read_graph(out / spec.DECODER)},
         calibration=calibration or spec.Calibration(),
         score_floor=score_floor,
-        files=_entries(out),
+        files=entries(out),
         training=training or {},
     )
     tell("golden chips")
     given = golden.load_inputs(chips) if chips is not None else golden.patterns()
     _write_golden(out, manifest, model, given)
-    manifest = manifest.model_copy(update={"files": _entries(out)})
+    manifest = manifest.model_copy(update={"files": entries(out)})
     (out / spec.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     return spec.Bundle.open(out)
 
@@ -110,11 +110,13 @@ def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: go
     golden.write(out / spec.GOLDEN, given, visual, logits, answers)
 
 
-def _entries(folder: Path) -> dict[str, spec.FileEntry]:
+def entries(folder: Path) -> dict[str, spec.FileEntry]:
+    """Return checksum and size of every file but the manifest."""
     return {path.name: spec.entry_of(path) for path in sorted(folder.iterdir()) if path.name != spec.MANIFEST}
 
 
-def _facts(model: FusarGpt, base: str) -> spec.ModelFacts:
+def model_facts(model: FusarGpt, base: str) -> spec.ModelFacts:
+    """Return what a manifest states of a model."""
     text = model.base.config.text_config
     return spec.ModelFacts(
         base=base,
@@ -127,14 +129,15 @@ def _facts(model: FusarGpt, base: str) -> spec.ModelFacts:
     )
 
 
-def _chip(model: FusarGpt) -> spec.ChipSpec:
+def chip_spec(model: FusarGpt) -> spec.ChipSpec:
+    """Return the chips that a model takes."""
     vision = model.base.config.vision_config
     return spec.ChipSpec(
         enlarged_px=model.image_px, patch_px=vision.patch_size, merge=vision.spatial_merge_size
     )
 
 
-def _graph(path: Path) -> spec.GraphSpec:
+def read_graph(path: Path) -> spec.GraphSpec:
     """Read a graph's inputs and outputs from the file itself."""
     import onnx
 

@@ -1,4 +1,4 @@
-"""``fusar-engine export`` and ``fusar-engine verify``."""
+"""``fusar-engine export``, ``fusar-engine verify`` and ``fusar-engine build``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 _console = Console()
@@ -63,6 +64,70 @@ def verify(
         parity = check(opened, backend)
     _show(parity)
     _console.print(f"bundle {opened.bundle_id}: {backend} gives what the reference gives")
+
+
+def build(
+    bundle: Annotated[Path | None, typer.Argument(help="Bundle; else the one that ships.")] = None,
+    target: Annotated[
+        str, typer.Option(help="tensorrt (for the GPU at hand) or tensorrt-rtx.")
+    ] = "tensorrt-rtx",
+    sm: Annotated[
+        str, typer.Option(help="Compute capabilities of tensorrt-rtx, such as 80,89,120; else all that fit.")
+    ] = "",
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp16 or fp32; else fp16 for nano, bf16 for Qwen's.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(help="Rows and chips of a call.")] = 32,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Longest prompt and answer together; else what the tasks need.")
+    ] = None,
+) -> None:
+    """Compile a bundle's graphs with TensorRT and enter the plan into its list."""
+    from engine.errors import InputError
+    from engine.export.build import build as run
+    from engine.runtime.spec import Bundle
+
+    try:
+        numbers = [int(each) for each in sm.replace(" ", "").split(",") if each]
+    except ValueError as error:
+        raise InputError(f"got --sm {sm!r}, expected numbers such as 80,89,120") from error
+    opened = Bundle.open(bundle)
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), console=_console)
+    with bar:
+        plan = run(
+            opened,
+            target,  # type: ignore[arg-type]  # checked there
+            sm=numbers,
+            precision=precision,  # type: ignore[arg-type]
+            max_batch=max_batch,
+            max_tokens=max_tokens,
+            progress=_Phases(bar),
+        )
+    table = Table("plan", "bytes", "sha256")
+    for file in (plan.vision, plan.decoder):
+        table.add_row(file.file, f"{file.bytes:,}", file.sha256[:16])
+    _console.print(table)
+    _console.print(
+        f"{plan.name}, {plan.version}, sm {', '.join(map(str, plan.sm))}, {plan.max_batch} rows of "
+        f"{plan.max_tokens} tokens: entered into {opened.path / 'plans.json'}"
+    )
+
+
+class _Phases:
+    """Shows the phases of a TensorRT build, each below its parent; they end with it."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._open: dict[str, tuple[TaskID, int]] = {}
+
+    def __call__(self, phase: str, parent: str | None, done: int, steps: int) -> None:
+        if phase not in self._open:
+            depth = self._open[parent][1] + 1 if parent in self._open else 0
+            self._open[phase] = (self._bar.add_task("  " * depth + phase, total=steps), depth)
+        if done < steps:
+            self._bar.update(self._open[phase][0], completed=done)
+        else:
+            self._bar.remove_task(self._open.pop(phase)[0])
 
 
 def _show(parity: Any) -> None:

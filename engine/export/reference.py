@@ -18,6 +18,9 @@ from engine.runtime.backend import Cache, HostCache, Step, check_finite
 class TorchBackend:
     """A ``Backend`` over the modules that the ONNX graphs are exported from."""
 
+    name = "torch fp32"
+    max_rows: int | None = None
+
     def __init__(self, model: FusarGpt) -> None:
         self._vision = VisionGraph(model).eval()
         self._decoder = Decoder(model.base).eval()

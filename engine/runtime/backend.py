@@ -1,6 +1,7 @@
 """The contract between the predictor and whatever runs the two graphs.
 
-A backend loads ``vision`` and ``decoder`` of a bundle. Caches belong to the caller, who asks the backend
+A backend loads ``vision`` and ``decoder`` of a bundle. Arrays given to it are only read, and only until the
+call returns; arrays that it returns are the caller's own. Caches belong to the caller, who asks the backend
 to allocate them where the decoder can write: past and present are the same buffers.
 """
 
@@ -18,7 +19,10 @@ from engine.errors import BackendError, InputError
 from engine.runtime.spec import Bundle, GraphSpec
 
 # Modules are imported when asked for: each needs a package that another installation may lack.
-BACKENDS = {"ort": "engine.runtime.ort:OrtBackend"}
+BACKENDS = {
+    "ort": "engine.runtime.ort:OrtBackend",
+    "tensorrt": "engine.runtime.tensorrt:TensorRtBackend",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,18 @@ class Cache(Protocol):
 
 
 class Backend(Protocol):
-    """Runs the graphs of one bundle."""
+    """Runs the graphs of one bundle.
+
+    Every method may raise OutOfMemory, after which the backend is as before and the same with a smaller batch
+    may succeed, and DeviceLost, after which only the end of the process helps.
+
+    Attributes:
+        name: what runs them and in which precision, such as ``ort fp32``.
+        max_rows: the most rows of a step; None where nothing but memory limits them.
+    """
+
+    name: str
+    max_rows: int | None
 
     def vision(
         self,
@@ -78,6 +93,9 @@ class Backend(Protocol):
 
     def decode(self, step: Step, cache: Cache, first: int) -> NDArray[np.float32]:
         """Run a step for the rows from ``first`` on, writing their caches.
+
+        Rows before ``first`` stay as they are. What stands in rows after the step's last is lost: a backend
+        may fill a step up with them.
 
         Returns:
             Logits after each row's last new token, [B, V].

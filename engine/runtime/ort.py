@@ -20,6 +20,9 @@ _CHIPS = 8  # a vision call's chips; the activations of more fall out of the pro
 class OrtBackend:
     """The two graphs of a bundle as two sessions; see ``engine.runtime.backend.Backend``."""
 
+    name = "ort fp32"
+    max_rows: int | None = None
+
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         model = bundle.manifest.model
         self._cache_shape = (2 * model.layers, model.kv_heads, model.head_dim)

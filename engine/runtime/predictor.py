@@ -7,6 +7,7 @@ together with the next one that it chose, several in one step.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from engine.errors import ArtifactError, InputError
+from engine.errors import ArtifactError, InputError, OutOfMemory
 from engine.runtime.backend import Backend, Cache, Step, load_backend
 from engine.runtime.grammar import DetectionGrammar, Grammar, TextGrammar
 from engine.runtime.image import patches
 from engine.runtime.spec import TOKENIZER, Bundle, ChipSpec, Manifest
 from engine.runtime.text import IMAGE_TOKEN, Answer, AnswerObject, Request, parse_detections, prompt
 from engine.runtime.writing import Writing
+
+log = logging.getLogger(__name__)
 
 ROWS = 32  # answers written side by side
 _COLUMNS = 64  # caches grow by so many columns
@@ -69,7 +72,8 @@ class Predictor:
     def __init__(self, bundle: Bundle, backend: Backend, rows: int = ROWS) -> None:
         self.bundle = bundle
         self.backend = backend
-        self._rows = rows
+        self._rows = rows if backend.max_rows is None else min(rows, backend.max_rows)
+        self._cache: Cache | None = None  # kept between calls; what ended rows left in it does not matter
         self._tokenizer: Any = Tokenizer.from_file(str(bundle.file(TOKENIZER)))
         for token, expected in bundle.manifest.special_tokens.items():
             if (got := self._tokenizer.token_to_id(token)) != expected:
@@ -112,14 +116,33 @@ class Predictor:
 
         Raises:
             InputError: a request does not fit the bundle.
+            OutOfMemory: memory does not suffice for one answer at a time. Before that, the answers written
+                side by side are halved as often as it takes, for good.
+            DeviceLost: the device answers no more in this process.
             BackendError: the backend failed.
         """
+        answers: list[Answer | None] = [None] * len(requests)
         rows = [self._row(number, request) for number, request in enumerate(requests)]
-        answers: list[Answer | None] = [None] * len(rows)
+        while rows:
+            try:
+                self._write(rows, answers, progress)
+                rows = []
+            except OutOfMemory as error:
+                if self._rows == 1:
+                    raise
+                self._rows //= 2
+                log.warning("%s; from now on %d answers side by side", error, self._rows)
+                rows = [self._row(row.number, row.request) for row in rows if answers[row.number] is None]
+        return [answer for answer in answers if answer is not None]
+
+    def _write(
+        self, rows: Sequence[_Row], answers: list[Answer | None], progress: Callable[[int], None] | None
+    ) -> None:
+        """Write all answers; those that are done stand in ``answers``, also after an error."""
         # Like prompts side by side: little padding.
         waiting = deque(sorted(rows, key=lambda row: (len(row.request.chips), len(row.prompt.ids))))
         active: list[_Row] = []
-        cache: Cache | None = None
+        cache, self._cache = self._cache, None
         while waiting or active:
             free = self._rows - len(active)
             if waiting and (not active or free >= min(len(waiting), (self._rows + 1) // 2)):
@@ -135,7 +158,7 @@ class Predictor:
                 answers[row.number] = self._answer(row)
             if progress is not None and ended:
                 progress(len(ended))
-        return [answer for answer in answers if answer is not None]
+        self._cache = cache
 
     def first_tensors(self, requests: Sequence[Request]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the visual tokens [N, C] and the logits of each answer's first token [B, V], for parity."""

@@ -17,6 +17,7 @@ from daemon.errors import ConfigError, SceneCorrupt, SceneUnsupported, SourceUna
 from daemon.publish import scene_of
 from daemon.store import ledger
 from daemon.store.ledger import Accepted, Origin
+from engine.errors import BackendError, DeviceLost
 from tests.support import tiny
 
 ORIGIN = Origin("cluster", "scenes", 0, 3)
@@ -94,6 +95,7 @@ def test_while_the_store_is_away_nothing_ends_and_nothing_is_done_twice(book: Bo
         (SceneCorrupt("torn"), "fail"),
         (ValueError("a fault of ours"), "fail"),
         (SourceUnavailable("503"), "postpone"),
+        (BackendError("NaN"), "postpone"),
     ],
 )
 def test_errors_of_a_scene_end_it(book: Book, error: Exception, end: str) -> None:
@@ -123,6 +125,32 @@ def test_a_database_without_tables_stops_the_worker_and_ends_nothing(book: Book)
         handle(target, message())
     assert isinstance(target.fatal, ConfigError)
     assert book.calls == ["accept"]
+
+
+def test_a_lost_device_stops_the_worker_and_the_scene_has_not_ended(book: Book) -> None:
+    def process(uri: str) -> Any:
+        raise DeviceLost("Xid 79")
+
+    target = worker(book, process)
+    with pytest.raises(DeviceLost):
+        handle(target, message())
+    assert isinstance(target.fatal, DeviceLost)
+    assert target.stopped.is_set()
+    assert book.calls == ["accept"]
+
+
+def test_a_lost_device_at_a_repeated_attempt_stops_the_worker_too(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def process(uri: str) -> Any:
+        raise DeviceLost("Xid 79")
+
+    monkeypatch.setattr(ledger, "claim_due", lambda session, lease_s: 1)
+    monkeypatch.setattr(ledger, "accepted_again", lambda session, due: book.accepted)
+    target = worker(book, process)
+    asyncio.run(target.retry_due())
+    assert isinstance(target.fatal, DeviceLost)
+    assert book.calls == []
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ class BrightEngine:
         self.bundle = SimpleNamespace(
             bundle_id="00aa11bb22cc33dd", manifest=SimpleNamespace(sensors=sensors, spacing_m=10.0)
         )
-        self.backend = SimpleNamespace()
+        self.backend = SimpleNamespace(name="fake fp32")
         self.outcome, self.blind = outcome, blind
         self.requests: list[Request] = []
 

@@ -117,6 +117,31 @@ def test_a_bright_neighbour_hides_no_ship():
     assert nearest_m(scan(scene, no_land(scene)), ship) < 25
 
 
+def test_turning_the_image_turns_the_candidates():
+    scene = sea_scene((640, 640), grid_of_targets(4, 130), seed=3)
+    turned = FakeScene(sigma0={name: image[::-1, ::-1].copy() for name, image in scene.sigma0.items()})
+    before, after = scan(scene, no_land(scene)).candidates, scan(turned, no_land(turned)).candidates
+    back = sorted((639 - c.line_px, 639 - c.sample_px) for c in after)
+    assert back == [
+        pytest.approx(place, abs=0.01) for place in sorted((c.line_px, c.sample_px) for c in before)
+    ]
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_scaling_the_numbers_with_their_table_changes_nothing(scene, targets, monkeypatch, times):
+    reference = scan(scene, no_land(scene))
+    numbers, tables = FakeScene.numbers, FakeScene.tables
+    monkeypatch.setattr(FakeScene, "numbers", lambda self, name: numbers(self, name) * times)
+    monkeypatch.setattr(
+        FakeScene,
+        "tables",
+        lambda *at: (tables(*at)[0] / times**2, tables(*at)[1] * times**2),
+    )
+    again = scan(scene, no_land(scene))
+    assert positions(again) == pytest.approx(positions(reference), abs=0.01)
+    assert again.coverage.clutter == reference.coverage.clutter
+
+
 def test_a_lower_false_alarm_rate_gives_a_subset(scene):
     few = scan(scene, no_land(scene), ScanSettings(false_alarm_rate=1e-9))
     many = scan(scene, no_land(scene), ScanSettings(false_alarm_rate=1e-4))
@@ -161,7 +186,7 @@ def test_what_lies_on_land_is_counted_and_dropped():
     result = scan(scene, FakeLand(land))
     assert nearest_m(result, on_land) > 500
     assert nearest_m(result, at_sea) < 25
-    assert result.counts["exceeding_pixels_on_land"] >= 1
+    assert result.counts["pixels_by_land"] >= 1
     assert result.coverage.land_fraction == pytest.approx(220 / 600, abs=0.02)
 
 

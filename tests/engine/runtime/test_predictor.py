@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ArtifactError, InputError
+from engine.errors import ArtifactError, DeviceLost, InputError, OutOfMemory
 from engine.model.nano import build_tokenizer
 from engine.runtime import spec
 from engine.runtime.backend import HostCache, Step
@@ -33,6 +33,9 @@ Logits = Callable[[list[int]], np.ndarray]
 
 class ScriptedBackend:
     """Logits as a function of all tokens of a row; keeps the tokens in the cache's own columns."""
+
+    name = "scripted"
+    max_rows: int | None = None
 
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
@@ -211,6 +214,69 @@ def test_text_is_free_and_limited(bundle, make_request) -> None:
     long = Predictor(bundle, ScriptedBackend(saying("sea " * 40))).ask([request])[0]
     assert long.outcome == "saturated"
     assert long.tokens == 12
+
+
+class ShortBackend(ScriptedBackend):
+    """Takes few rows at a time; runs out of memory with more, or loses its device, as told."""
+
+    def __init__(self, logits: Logits, most: int, error: type[Exception] = OutOfMemory) -> None:
+        super().__init__(logits)
+        self.most, self.error = most, error
+
+    def decode(self, step: Step, cache: HostCache, first: int):
+        if len(step.input_ids) > self.most:
+            raise self.error("as told")
+        return super().decode(step, cache, first)
+
+
+@pytest.mark.parametrize(("most", "rows"), [(3, 3), (2, 1), (1, 1), (6, 6)])
+def test_short_memory_halves_the_rows_for_good(bundle, make_request, caplog, most: int, rows: int) -> None:
+    asked = [make_request(seed) for seed in range(9)]
+    expected = Predictor(bundle, ScriptedBackend(noise(4))).ask(asked)
+    backend = ShortBackend(noise(4), most)
+    predictor = Predictor(bundle, backend, rows=6)
+    counted: list[int] = []
+    assert predictor.ask(asked, counted.append) == expected
+    assert sum(counted) == len(asked)
+    assert max(count for count, _ in backend.steps) == rows
+    assert ("side by side" in caplog.text) == (rows < 6)
+    caplog.clear()
+    assert predictor.ask(asked) == expected
+    assert not caplog.text  # it does not try the same again
+
+
+def test_memory_for_no_answer_at_all_and_a_lost_device_end_the_call(bundle, make_request) -> None:
+    asked = [make_request(seed) for seed in range(3)]
+    with pytest.raises(OutOfMemory):
+        Predictor(bundle, ShortBackend(noise(0), most=0), rows=4).ask(asked)
+    with pytest.raises(DeviceLost):
+        Predictor(bundle, ShortBackend(noise(0), 0, DeviceLost), rows=4).ask(asked)
+
+
+def test_a_backend_limits_the_rows(bundle, make_request) -> None:
+    backend = ScriptedBackend(noise(1))
+    backend.max_rows = 2
+    Predictor(bundle, backend, rows=8).ask([make_request(seed) for seed in range(5)])
+    assert max(count for count, _ in backend.steps) == 2
+
+
+def test_caches_are_kept_between_calls_and_dropped_after_an_error(bundle, make_request) -> None:
+    backend = ScriptedBackend(noise(2))
+    made: list[HostCache] = []
+    allocate = backend.allocate
+    backend.allocate = lambda rows, columns: made.append(allocate(rows, columns)) or made[-1]  # type: ignore
+    predictor = Predictor(bundle, backend, rows=4)
+    asked = [make_request(seed) for seed in range(5)]
+    first = predictor.ask(asked)
+    assert predictor.ask(asked) == first
+    assert len(made) == 1
+    decode = backend.decode
+    backend.decode = lambda *args: 1 / 0  # type: ignore
+    with pytest.raises(ZeroDivisionError):
+        predictor.ask(asked)
+    backend.decode = decode  # type: ignore
+    assert predictor.ask(asked) == first
+    assert len(made) == 2
 
 
 def test_requests_that_do_not_fit_the_bundle_are_refused(bundle, make_request) -> None:

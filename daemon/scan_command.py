@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from typing import Annotated
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from daemon import geojson
-from daemon.scan import ScanResult, ScanSettings, scan
-from daemon.scene.info import scene_info
-from daemon.scene.land import SceneLand
-from daemon.scene.product import open_scene
 from engine.errors import FusarError
-from engine.runtime.land import Coastline
+
+if TYPE_CHECKING:
+    from daemon.scan import ScanResult
+
+_AHEAD_BYTES = 32 << 20
 
 
 def scan_product(
@@ -25,14 +26,25 @@ def scan_product(
     ],
     out: Annotated[Path, typer.Option("--out", help="GeoJSON file to write.")],
     false_alarm_rate: Annotated[
-        float, typer.Option(help="Probability that a pixel of sea exceeds its threshold.")
-    ] = ScanSettings().false_alarm_rate,
+        float | None, typer.Option(help="Probability that a pixel of sea exceeds its threshold.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores when left out.")] = None,
 ) -> None:
     """Find whatever stands out of the sea in one product, and write it as GeoJSON."""
     console = Console(stderr=True)
+    began = time.perf_counter()
+    Thread(target=_fetch, args=(product,), daemon=True).start()  # the disk works while the program loads
+    from daemon import geojson
+    from daemon.scan import ScanSettings, scan
+    from daemon.scene.info import scene_info
+    from daemon.scene.land import SceneLand
+    from daemon.scene.product import open_scene
+    from engine.runtime.land import Coastline
+
     try:
-        began = time.perf_counter()
+        settings = (
+            ScanSettings() if false_alarm_rate is None else ScanSettings(false_alarm_rate=false_alarm_rate)
+        )
         bars = Progress(
             TextColumn("scan"), BarColumn(40), TimeElapsedColumn(), console=console, transient=True
         )
@@ -42,7 +54,7 @@ def scan_product(
             found = scan(
                 scene,
                 land,
-                ScanSettings(false_alarm_rate=false_alarm_rate),
+                settings,
                 lambda done: bars.update(bar, completed=done),
                 threads,
             )
@@ -52,6 +64,24 @@ def scan_product(
         console.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     _print(console, found, out, time.perf_counter() - began)
+
+
+def _fetch(product: str) -> None:
+    """Ask the operating system for a folder's measurement files, all at the same pace."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    try:
+        files = [os.open(file, os.O_RDONLY) for file in Path(product).glob("measurement/*.tif*")]
+    except OSError:
+        return  # whatever is wrong with the product, opening it says it better
+    try:
+        sizes = [os.fstat(file).st_size for file in files]
+        for at in range(0, max(sizes, default=0), _AHEAD_BYTES):
+            for file in files:
+                os.posix_fadvise(file, at, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def _print(console: Console, found: ScanResult, out: Path, seconds: float) -> None:
