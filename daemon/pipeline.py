@@ -19,7 +19,7 @@ from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, is_cross, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
 from daemon.flags.all import Surroundings
-from daemon.flags.bright import bright_map
+from daemon.flags.bright import BrightMap
 from daemon.flags.ghosts import ghost_places
 from daemon.flags.layers import Layers
 from daemon.measure import measure_candidates
@@ -139,7 +139,7 @@ def process_scene(
     notes = [*scene.notes, *not_trained]
 
     with clock("scan"):
-        scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
+        scanned = scan(scene, land, settings.scan, lambda done: report("scan", done), keep_peaks=True)
     notes += scanned.notes
     with clock("chips"):
         cells, left_out = cells_to_ask([] if not_trained else scanned.candidates, settings.max_chips)
@@ -154,7 +154,7 @@ def process_scene(
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
         candidates = measure_candidates(scene, candidates, land)
-        around = Surroundings(scene, bright_map(scene), layers, layers.ice_view(scene))
+        around = Surroundings(scene, BrightMap(scanned.peaks), layers, layers.ice_view(scene))
         detections, none = detections_of(
             Context(
                 around, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates

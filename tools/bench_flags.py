@@ -28,12 +28,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from daemon.flags.bright import CELL_PX, BrightMap, bright_map
+from daemon.flags.bright import BrightMap
 from daemon.flags.ghosts import BELOW_DB, ghost_flag, ghost_places
 from daemon.flags.sidelobes import sidelobe_flag
 from daemon.flags.wakes import wake_flag
 from daemon.measure import Measure, measure
 from daemon.scan import scan
+from daemon.scan.kernels import CELL_PX
 from daemon.scene.land import SceneLand
 from daemon.scene.product import Scene, open_scene
 from engine.runtime.land import Coastline
@@ -75,7 +76,8 @@ def count(product: Path, coastline: Coastline, counts: Counter[tuple[str, str]])
     collection = json.loads(product.with_suffix(".truth.geojson").read_text())
     truth = [feature["properties"] for feature in collection["features"]]
     with open_scene(str(product)) as scene:
-        bright = bright_map(scene)
+        scanned = scan(scene, SceneLand(coastline, scene.geometry), keep_peaks=True)
+        bright = BrightMap(scanned.peaks)
         half = scene.shape[0] // 2 // CELL_PX * CELL_PX
         upper = replace(scene, shape=(half, scene.shape[1]))
         places = ghost_places(
@@ -84,7 +86,7 @@ def count(product: Path, coastline: Coastline, counts: Counter[tuple[str, str]])
         at = scene.geometry.pixel(
             np.array([p.lon_deg for p in places]), np.array([p.lat_deg for p in places])
         )
-        for candidate in scan(scene, SceneLand(coastline, scene.geometry)).candidates:
+        for candidate in scanned.candidates:
             size = measure(scene, candidate.box_px)
             if size.how != "pixels":
                 continue

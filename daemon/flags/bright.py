@@ -1,25 +1,18 @@
 """The brightness of a whole scene on a coarse grid, land included: where ghosts and sidelobes come from.
 
-The statistic is the prescreen's: the 3 x 3 mean of intensity, noise left in; of each cell of 8 x 8 px the
-highest is kept. That is 1/64 of the pixels, so a source is looked up in memory wherever it lies.
+The statistic is the prescreen's, which keeps it: the 3 x 3 mean of intensity, noise left in; of each cell of
+8 x 8 px the highest. That is 1/64 of the pixels, so a source is looked up in memory wherever it lies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.scan.kernels import CELL_PX, sum_cells
-
-if TYPE_CHECKING:
-    from daemon.scene.product import Scene
-
-_CHUNK_LINES = 256  # read at once, where the file's own blocks are smaller
+from daemon.scan.kernels import CELL_PX
 
 Array = NDArray[np.float32]
 
@@ -73,44 +66,6 @@ class BrightMap:
             (_span(*samples).start + int(col)) * CELL_PX + middle,
             power,
         )
-
-
-def bright_map(scene: Scene) -> BrightMap:
-    """Read a scene once and keep its brightness.
-
-    Raises:
-        SceneCorrupt: the pixels cannot be read.
-    """
-    names = scene.polarisations
-    with ThreadPoolExecutor(len(names)) as pool:
-        return BrightMap(dict(zip(names, pool.map(lambda name: _peaks(scene, name), names), strict=True)))
-
-
-def _peaks(scene: Scene, polarisation: str) -> Array:
-    """Return the peaks of one polarisation, [rows, cols], chunk of lines by chunk."""
-    total, samples = scene.shape
-    rows, cols = (-(-size // CELL_PX) for size in scene.shape)
-    chunk = max(_CHUNK_LINES, -(-scene.block_lines(polarisation) // CELL_PX) * CELL_PX)
-    lines = np.empty((2 * chunk, samples), np.uint16)
-    sums = np.zeros((5, 2 * chunk // CELL_PX, cols), np.float32)
-    noise = np.zeros(sums.shape[1:], np.float32)
-    peaks = np.zeros((rows, cols), np.float32)
-    middle = (CELL_PX - 1) / 2
-    across = np.minimum(np.arange(cols) * CELL_PX + middle, samples - 1)
-    read = row = 0
-    while row < rows:
-        stop = min(read + chunk, total)
-        at = read % len(lines)
-        scene.read_lines(polarisation, read, lines[at : at + stop - read])
-        read = stop
-        until = rows if read == total else (read - 1) // CELL_PX  # a cell needs the line below it
-        sum_cells(lines, row, until, total, noise, sums)
-        here = np.arange(row, until)
-        down = np.minimum(here * CELL_PX + middle, total - 1)
-        gain, _ = scene.tables(polarisation, down, across)
-        peaks[row:until] = sums[2, here % sums.shape[1]] * gain / 9
-        row = until
-    return peaks
 
 
 def _span(first: float, last: float) -> slice:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from daemon.flags.bright import CELL_PX, bright_map
+from daemon.scan.kernels import CELL_PX
 from daemon.scene.product import Window
+from tests.support.bright import bright_map
 from tests.support.sea import Target, sea_scene
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daemon.flags.bright import bright_map
 from daemon.flags.ghosts import ghost_flag, ghost_offset, ghost_places, swath_of
 from daemon.measure import Measure
 from daemon.scene.product import open_scene
 from daemon.scene.safe import parse_annotation
+from tests.support.bright import bright_map
 from tests.support.safe import build_safe, sea
 
 SHAPE = (2200, 90)

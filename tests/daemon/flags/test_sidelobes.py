@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from daemon.flags.bright import bright_map
 from daemon.flags.sidelobes import envelope_db, sidelobe_flag
 from daemon.measure import Measure
 from engine.simulate.physics import point_response
+from tests.support.bright import bright_map
 from tests.support.sea import sea_scene
 
 SHAPE = (500, 500)

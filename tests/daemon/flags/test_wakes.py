@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from daemon.flags.bright import bright_map
 from daemon.flags.wakes import wake_flag
 from daemon.measure import Measure
+from tests.support.bright import bright_map
 from tests.support.sea import Target, sea_scene
 
 SHAPE = (560, 560)
