@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Process = Callable[[str], SceneResult]  # a product's place to what was found there
+VersionsOf = Versions | Callable[[str], Versions]
 SendDead = Callable[[Origin, "bytes | None", "bytes | None", Exception], None]  # origin, key, payload, error
 
 
@@ -44,7 +45,7 @@ class SceneWorker:
         send_dead: SendDead,
         settings: SceneSettings,
         wait_s: float = 5.0,
-        versions: Versions | None = None,
+        versions: VersionsOf | None = None,
     ) -> None:
         """Prepare.
 
@@ -54,8 +55,9 @@ class SceneWorker:
             send_dead: hands a message that cannot be read to the dead-letter topic, durably.
             settings: attempts and delays.
             wait_s: seconds between attempts while the database or the broker is away.
-            versions: what `process` will state in its results; a product whose result under these very
-                versions stands in the store is not looked at again. None: always look.
+            versions: what `process` will state in its results, for all products or by a product's name; a
+                product whose result under these very versions stands in the store is not looked at again.
+                None: always look.
         """
         self._store = store
         self._process = process
@@ -107,7 +109,7 @@ class SceneWorker:
         return False
 
     async def _look(self, origin: Origin | None, accepted: Accepted, scene: SceneAcquired | None) -> None:
-        if self._versions is not None and accepted.done == self._versions:
+        if accepted.done is not None and accepted.done == await in_thread(self._expected, accepted.name):
             log.info("%s: done before by the same versions, nothing changes", accepted.name)
             if origin:
                 await self._stored(ledger.end_message, origin, accepted)
@@ -132,6 +134,9 @@ class SceneWorker:
             time.monotonic() - began,
             "" if changed else ", nothing changes",
         )
+
+    def _expected(self, product: str) -> Versions | None:
+        return self._versions(product) if callable(self._versions) else self._versions
 
     async def _failed(self, origin: Origin | None, accepted: Accepted, error: Exception) -> None:
         said = f"{type(error).__name__}: {error}"

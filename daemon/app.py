@@ -14,9 +14,8 @@ from typing import Any
 
 import faust
 
-from .agent import Process, SceneWorker
+from .agent import Process, SceneWorker, VersionsOf
 from .config import KafkaSettings, Settings
-from .domain import Versions
 from .errors import DeliveryError
 from .publish import ensure_topics, send_dead
 from .store import schema
@@ -73,7 +72,7 @@ class Daemon:
         self,
         settings: Settings,
         process: Process,
-        versions: Versions | None = None,
+        versions: VersionsOf | None = None,
         until_idle_s: float | None = None,
     ) -> None:
         """Prepare; `run` starts.

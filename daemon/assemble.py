@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daemon.domain import Candidate, Detection, Flag, detection_id
-from daemon.flags.ghosts import ghost_flag
+from daemon.domain import Box, Candidate, Detection, detection_id
+from daemon.flags.all import Subject, Surroundings, flags_of, link
 from daemon.measure import RESOLUTION_M, Measure, measure
 from daemon.merge import Found
 
@@ -41,12 +41,17 @@ class Asked:
 class Context:
     """What every detection of a scene shares."""
 
-    scene: Scene
+    around: Surroundings
     land: LandSource
     near_land_m: float  # detections this close to land are flagged
     coast_m: float  # how far a coastline may be wrong: what is nearer to land is land's
     run: str  # key of the run
     candidates: Sequence[Candidate]
+
+    @property
+    def scene(self) -> Scene:
+        """The opened product."""
+        return self.around.scene
 
 
 def detections_of(
@@ -102,7 +107,8 @@ def detections_of(
     shift = context.scene.geometry.shift_bound_m(at[:, 0], at[:, 1])
     by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
     ranks: Counter[tuple[int, int]] = Counter()
-    detections = []
+    detections: list[Detection] = []
+    subjects: list[Subject] = []
     for i, (item, indices, size) in enumerate(measured):
         place = round(float(lon[i]) * 1e4), round(float(lat[i]) * 1e4)
         request, answer = by_cell[item.cell]
@@ -130,13 +136,17 @@ def detections_of(
                 candidate=indices[0] if indices else None,
                 prior_status=request.priors[0].status,
                 prior_year=request.priors[0].year,
-                flags=_flags(context, item, indices, size, answer),
+                brightness_db=_brightness_db(context, item.box_px),
                 range_to_velocity_s=round(float(ratio[i]), 3),
                 azimuth_deg=round(float(azimuth[i]), 2) % 360,
                 shift_bound_m=round(float(shift[i]), 1),
             )
         )
+        subjects.append(_subject(context, item, indices, detections[-1], size, answer))
         ranks[place] += 1
+    flags = flags_of(context.around, subjects)
+    detections = [replace(d, flags=marks) for d, marks in zip(detections, flags, strict=True)]
+    detections = link(detections, context.scene)
     detections.sort(key=lambda detection: (detection.line_px, detection.sample_px, detection.id))
     return tuple(detections), none
 
@@ -148,26 +158,20 @@ def _same_pixels(a: Measure, b: Measure, spacing_m: tuple[float, float]) -> bool
     return bool(apart < RESOLUTION_M)
 
 
-def _flags(
-    context: Context, item: Found, indices: Sequence[int], size: Measure, answer: Answer
-) -> tuple[Flag, ...]:
-    flags = []
-    distance_m = _land_distance_m(context, size)
-    if distance_m is not None:
-        flags.append(Flag("near_land", {"distance_m": round(distance_m)}))
-    if ghost := ghost_flag(context.scene, size):
-        flags.append(ghost)
-    if size.invalid_px:
-        flags.append(Flag("clipped", {"invalid_px": size.invalid_px}))
-    if answer.outcome == "saturated":
-        flags.append(Flag("saturated", {"what": "answer"}))
-    if not indices:
-        flags.append(Flag("no_candidate", _nearest(context, size)))
-    if item.neighbour:
-        flags.append(Flag("neighbour", {"cell": f"{item.cell.row},{item.cell.col}"}))
-    if size.how == "box":
-        flags.append(Flag("box_only", {} if size.contrast_db is None else {"contrast_db": size.contrast_db}))
-    return tuple(flags)
+def _subject(
+    context: Context, item: Found, indices: Sequence[int], detection: Detection, size: Measure, answer: Answer
+) -> Subject:
+    return Subject(
+        size=size,
+        box_px=item.box_px,
+        lon_deg=detection.lon_deg,
+        lat_deg=detection.lat_deg,
+        shore_m=_land_distance_m(context, size),
+        saturated=answer.outcome == "saturated",
+        candidate=bool(indices),
+        nearest_m=_nearest_m(context, size),
+        neighbour=f"{item.cell.row},{item.cell.col}" if item.neighbour else None,
+    )
 
 
 def _land_distance_m(context: Context, size: Measure) -> float | None:
@@ -181,9 +185,15 @@ def _is_lands(context: Context, size: Measure, candidate: bool) -> bool:
     return distance_m is not None and (distance_m <= context.coast_m or not candidate)
 
 
-def _nearest(context: Context, size: Measure) -> dict[str, float | int | str]:
+def _nearest_m(context: Context, size: Measure) -> float | None:
     if not context.candidates:
-        return {}
+        return None
     at = np.array([(candidate.line_px, candidate.sample_px) for candidate in context.candidates])
     apart = (at - [size.line_px, size.sample_px]) * np.array(context.scene.spacing_m)
-    return {"nearest_m": round(float(np.hypot(*apart.T).min()))}
+    return float(np.hypot(*apart.T).min())
+
+
+def _brightness_db(context: Context, box_px: Box) -> float | None:
+    x1, y1, x2, y2 = box_px
+    place = context.around.bright.brightest(context.scene.polarisations[0], (y1, y2 - 1), (x1, x2 - 1))
+    return None if place is None else round(float(10 * np.log10(place.power)), 1)

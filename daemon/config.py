@@ -129,6 +129,21 @@ class EngineSettings(Group):
     )
 
 
+class LayerSettings(Group):
+    """Dated layers that flags are taken from; what is not set is unknown, never absent."""
+
+    infrastructure: Path | None = Field(
+        default=None, description="GeoJSON or CSV of fixed structures, with valid_from and valid_to."
+    )
+    infrastructure_radius_m: float = Field(
+        default=200.0, gt=0, description="Detections this close to a structure are flagged, in metres."
+    )
+    sea_ice: Path | None = Field(default=None, description="Index of dated charts of sea ice.")
+    sea_ice_max_age_days: int = Field(
+        default=3, ge=0, description="Days after which a chart of sea ice no longer counts."
+    )
+
+
 class LogSettings(Group):
     """What is logged, and how."""
 
@@ -153,6 +168,7 @@ class Settings(BaseSettings):
     land: LandSettings = LandSettings()
     prior: PriorSettings = PriorSettings()
     engine: EngineSettings = EngineSettings()
+    layers: LayerSettings = LayerSettings()
     log: LogSettings = LogSettings()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,18 +32,55 @@ CandidateState = Literal["confirmed", "rejected", "unanswered", "not_examined"]
 
 PriorStatus = Literal["absent", "partial", "full"]
 
-# The names of flags. A flag marks a detection and never removes it.
+# The names of flags. A flag marks a detection and never removes it. Distances are metres, brightness is dB of
+# sigma0, dates are ISO 8601.
+#
+# Of one scene's pixels and metadata:
 # near_land     land within settings.near_land_m; evidence: distance_m
 # azimuth_ghost stands where a much brighter target has its ghost; evidence: order, source_line_px,
-#               source_sample_px, source_db
+#               source_sample_px, source_lon_deg, source_lat_deg, source_db, source_id (where the source is a
+#               detection), below_db (by which it is fainter), offset_m, expected_m, chance (how often the
+#               same test passes where no ghost can be), twin_contrast_db (at the source's other side)
+# sidelobe      on the cross of a very bright target, as faint as its sidelobes are there; evidence: arm
+#               (azimuth or range), source_line_px, source_sample_px, source_lon_deg, source_lat_deg,
+#               source_db, source_id, below_db, envelope_db (how far below sidelobes lie there), distance_m
+# wake          on a line of changed roughness that runs through a brighter target; evidence: source_line_px,
+#               source_sample_px, source_lon_deg, source_lat_deg, source_db, source_id, distance_m, line_db
+#               (the line over the sea beside it), deviations
+# rfi           its burst holds radio interference; evidence: polarisation, affected_lines_percent,
+#               affected_share_percent (of the burst's data), noise_detected (0 or 1), mitigation, burst
 # clipped       the object touches the scene's edge or no data; evidence: invalid_px
 # saturated     the answer or the candidate list reached its limit: the count is a lower bound; evidence: what
 # no_candidate  found by the model alone, no prescreen candidate beside it; evidence: nearest_m
 # neighbour     its centre lies in the core of a neighbouring cell that was not asked; evidence: cell
 # box_only      nothing stood out in the pixels: position and extent are the box's; evidence: contrast_db
 # no_engine     written without an engine: a prescreen candidate as it is; evidence: contrast_db
+#
+# Of dated layers, whose state stands in SceneResult.layers:
+# infrastructure a known structure is near; evidence: distance_m, kind, name, layer. Or, from the store:
+#               the same place was seen before in several geometries; evidence: as recurrent
+# sea_ice       ice stands there; evidence: concentration_percent, date, age_days, layer
+#
+# Of what else the store holds; these are no part of a result and change as scenes arrive:
+# recurrent     something was seen at the same place before; evidence: passes_seen, passes_looked, geometries,
+#               orbits, first, last
+# duplicate     the same object in a neighbouring slice stands for both; evidence: of, distance_m
 FlagName = Literal[
-    "near_land", "azimuth_ghost", "clipped", "saturated", "no_candidate", "neighbour", "box_only", "no_engine"
+    "near_land",
+    "azimuth_ghost",
+    "sidelobe",
+    "wake",
+    "rfi",
+    "clipped",
+    "saturated",
+    "no_candidate",
+    "neighbour",
+    "box_only",
+    "no_engine",
+    "infrastructure",
+    "sea_ice",
+    "recurrent",
+    "duplicate",
 ]
 
 
@@ -143,6 +180,7 @@ class Detection:
     prior_status: PriorStatus
     prior_year: int | None
     flags: tuple[Flag, ...] = ()
+    brightness_db: float | None = None  # highest 3 x 3 mean of intensity in the first polarisation
     shore_m: float | None = None  # to the nearest land, 0 on it; None beyond 50 km
     # What one image leaves open of a mover: it stands where its echo does, displaced along azimuth_deg by R/V
     # times its radial speed towards the radar (negative when it recedes). None where it was not worked out.
@@ -200,6 +238,21 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
+class GhostPlace:
+    """Where a neighbouring slice of the datatake has the azimuth ghost of a bright target of this one."""
+
+    order: int  # 1 to 3
+    lon_deg: float  # of the expected ghost, beyond this scene's first or last line
+    lat_deg: float
+    source_line_px: int  # in this scene; on land or at sea
+    source_sample_px: int
+    source_lon_deg: float
+    source_lat_deg: float
+    source_db: float  # its highest sigma0
+    brightness_db: float  # its highest 3 x 3 mean of intensity, in the first polarisation
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     """Everything beside the product that a result depends on; part of the run's key."""
 
@@ -209,6 +262,7 @@ class Versions:
     engine: str | None  # bundle id; None without an engine
     backend: str | None  # name and precision
     settings: str  # hash of the settings
+    layers: str | None = None  # the dated layers that hold for the acquisition; None without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +280,9 @@ class SceneResult:
     counts: Mapping[str, int]  # candidates_on_land, candidates_over_limit, chips, objects, duplicates, ...
     timings_s: Mapping[str, float]  # open, scan, chips, engine, measure, total
     notes: tuple[str, ...]  # degradations: noise was all zero, prior unreachable, ...
+    # What is known of infrastructure, sea_ice, rfi: each its status (known or unknown) with date or reason.
+    layers: Mapping[str, Mapping[str, float | int | str]] = field(default_factory=dict)
+    ghost_places: tuple[GhostPlace, ...] = ()  # for the neighbouring slices
 
     @property
     def run_key(self) -> str:
@@ -252,6 +309,7 @@ def run_key(scene: SceneInfo, versions: Versions) -> str:
         versions.engine,
         versions.backend,
         versions.settings,
+        *([versions.layers] if versions.layers is not None else []),
     )
 
 

@@ -38,7 +38,9 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
             "engine": versions.engine,
             "backend": versions.backend,
             "settings": versions.settings,
+            "layers": versions.layers,
         },
+        "layers": {name: dict(status) for name, status in result.layers.items()},
         "counts": dict(result.counts),
         "candidates": [_candidate(candidate) for candidate in result.candidates],
         "timings_s": dict(result.timings_s),
@@ -97,6 +99,7 @@ def _feature(result: SceneResult, detection: Detection) -> dict[str, Any]:
             "prior_status": detection.prior_status,
             "prior_year": detection.prior_year,
             "engine": result.versions.engine,
+            "brightness_db": detection.brightness_db,
         },
     }
 

@@ -18,6 +18,10 @@ from typing import TYPE_CHECKING
 from daemon.assemble import Asked, Context, detections_of
 from daemon.chips import cells_to_ask, is_cross, request_for
 from daemon.domain import Coverage, Outcome, SceneInfo, SceneResult, Versions, run_key
+from daemon.flags.all import Surroundings
+from daemon.flags.bright import BrightMap
+from daemon.flags.ghosts import ghost_places
+from daemon.flags.layers import Layers
 from daemon.measure import measure_candidates
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
@@ -84,6 +88,7 @@ def process(
     coastline: Coastline,
     settings: DetectSettings | None = None,
     progress: Progress | None = None,
+    layers: Layers | None = None,
 ) -> SceneResult:
     """Open a product and find what is there.
 
@@ -94,6 +99,7 @@ def process(
         coastline: land.
         settings: the defaults when None.
         progress: called with a stage's name and the fraction of it that is done.
+        layers: infrastructure and sea ice; None for none.
 
     Returns:
         Everything that was found, and what was looked at.
@@ -109,7 +115,7 @@ def process(
     with open_scene(uri) as scene:
         land = SceneLand(coastline, scene.geometry)
         opened_s = time.perf_counter() - started
-        return process_scene(scene, land, predictor, prior, settings, progress, opened_s)
+        return process_scene(scene, land, predictor, prior, settings, progress, opened_s, layers)
 
 
 def process_scene(
@@ -120,18 +126,20 @@ def process_scene(
     settings: DetectSettings | None = None,
     progress: Progress | None = None,
     opened_s: float = 0.0,
+    layers: Layers | None = None,
 ) -> SceneResult:
     """Find what is in an opened scene; as `process`."""
-    settings = settings or DetectSettings()
+    settings, layers = settings or DetectSettings(), layers or Layers()
     report = progress or (lambda stage, done: None)
     report("open", 1.0)
     clock = _Clock(open=opened_s)
-    info, versions = scene_info(scene), versions_of(land.version, predictor, prior, settings)
+    info = scene_info(scene)
+    versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start))
     not_trained = _not_trained_at(info, predictor)
     notes = [*scene.notes, *not_trained]
 
     with clock("scan"):
-        scanned = scan(scene, land, settings.scan, lambda done: report("scan", done))
+        scanned = scan(scene, land, settings.scan, lambda done: report("scan", done), keep_peaks=True)
     notes += scanned.notes
     with clock("chips"):
         cells, left_out = cells_to_ask([] if not_trained else scanned.candidates, settings.max_chips)
@@ -146,8 +154,11 @@ def process_scene(
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
         candidates = measure_candidates(scene, candidates, land)
+        around = Surroundings(scene, BrightMap(scanned.peaks), layers, layers.ice_view(scene))
         detections, none = detections_of(
-            Context(scene, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates),
+            Context(
+                around, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates
+            ),
             asked,
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
@@ -178,11 +189,17 @@ def process_scene(
         },
         timings_s=clock.times(),
         notes=tuple(notes),
+        layers=layers.status(scene, around.ice),
+        ghost_places=ghost_places(scene, around.bright),
     )
 
 
 def versions_of(
-    land: str, predictor: Predictor, prior: PriorIndex | None, settings: DetectSettings | None = None
+    land: str,
+    predictor: Predictor,
+    prior: PriorIndex | None,
+    settings: DetectSettings | None = None,
+    layers: str | None = None,
 ) -> Versions:
     """What a result depends on beside its product; known before any scene is opened.
 
@@ -191,6 +208,7 @@ def versions_of(
         predictor: the engine.
         prior: index of AlphaEarth files.
         settings: the defaults when None.
+        layers: version of the dated layers that hold for the acquisition.
     """
     try:
         code = metadata.version("fusar")
@@ -203,6 +221,7 @@ def versions_of(
         engine=predictor.bundle.bundle_id,
         backend=predictor.backend.name,
         settings=(settings or DetectSettings()).digest,
+        layers=layers,
     )
 
 

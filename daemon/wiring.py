@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from engine.runtime.land import Coastline
 from engine.runtime.predictor import Predictor
@@ -11,29 +12,40 @@ from .agent import Process
 from .config import Settings
 from .domain import SceneResult, Versions
 from .errors import DaemonError
+from .flags.layers import Layers
 from .pipeline import process, versions_of
 from .prior import PriorIndex
+from .scene.names import ProductName
 
 log = logging.getLogger(__name__)
 
 
-def open_process(settings: Settings) -> tuple[Process, Versions]:
-    """Open the engine, the prior and the coastline once, for all scenes.
+def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]]:
+    """Open the engine, the prior, the coastline and the layers once, for all scenes.
 
     A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
 
+    Returns:
+        What looks at a product, and what gives the versions by which it would, from the product's name.
+
     Raises:
         ArtifactError: the engine bundle does not fit.
+        ConfigError: a layer cannot be read.
         InputError: a sea in the settings has no such name.
     """
     predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
     coastline = Coastline.load(settings.land.inland_water)
     prior = _open_prior(settings.prior.index)
+    layers = Layers.open(**dict(settings.layers))
 
     def look(uri: str) -> SceneResult:
-        return process(uri, predictor, prior, coastline, progress=_Stages())
+        return process(uri, predictor, prior, coastline, progress=_Stages(), layers=layers)
 
-    return look, versions_of(coastline.version, predictor, prior)
+    def versions(product: str) -> Versions:
+        acquired = ProductName.parse(product).start
+        return versions_of(coastline.version, predictor, prior, layers=layers.version(acquired))
+
+    return look, versions
 
 
 class _Stages:

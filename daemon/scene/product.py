@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
@@ -17,6 +17,7 @@ from daemon.scene.files import DEFAULT_SCHEMES
 from daemon.scene.geometry import RangeDopplerGeometry, SceneGeometry
 from daemon.scene.names import ProductName
 from daemon.scene.raster import Raster, Window
+from daemon.scene.rfi import Rfi, parse_rfi
 from daemon.scene.safe import Annotation, Manifest, ipf_notes, parse_annotation
 from daemon.scene.source import Source, find_source
 
@@ -80,6 +81,7 @@ class Scene:
     footprint: BaseGeometry  # longitude and latitude, split at the antimeridian
     notes: tuple[str, ...]  # what is not as a reader would expect
     annotation: Annotation | None  # of the first polarisation; None where the product came without
+    rfi: Mapping[str, Rfi] = field(default_factory=dict)  # reports on interference; empty before IPF 3.40
 
     def read(self, polarisation: str, window: Window) -> Radiometry:
         """Read and calibrate a window.
@@ -185,6 +187,7 @@ def _open(uri: str, source: Source) -> Scene:
             notes += _noise_notes(polarisation, bands[polarisation], annotation.shape)
             annotations.append(annotation)
         first = annotations[0]
+        rfi = _rfi(source, notes)
         geometry = RangeDopplerGeometry(first)
         footprint = geometry.footprint()
     except BaseException:
@@ -206,7 +209,20 @@ def _open(uri: str, source: Source) -> Scene:
         footprint=footprint,
         notes=(*ipf_notes(manifest.ipf), *notes, *source.notes),
         annotation=first,
+        rfi=rfi,
     )
+
+
+def _rfi(source: Source, notes: list[str]) -> dict[str, Rfi]:
+    """Read the reports on interference; one that is broken is noted, and no reason to refuse a scene."""
+    found = {}
+    for role, polarisation in source.roles:
+        if role == "rfi" and source.files.has(source.path(role, polarisation)):
+            try:
+                found[polarisation] = parse_rfi(*source.read(role, polarisation))
+            except SceneCorrupt as error:
+                notes.append(f"interference unknown: {error}")
+    return found
 
 
 def _check_annotation(name: ProductName, polarisation: str, annotation: Annotation, source: str) -> None:

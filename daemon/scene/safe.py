@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 _SAFE = "{http://www.esa.int/safe/sentinel-1.0}"
 _HREF = re.compile(
-    r"(annotation/calibration/(?P<lut>calibration|noise)-|(?P<image>measurement)/|(?P<product>annotation)/)"
+    r"(annotation/calibration/(?P<lut>calibration|noise)-|annotation/(?P<rfi>rfi)/rfi-"
+    r"|(?P<image>measurement)/|(?P<product>annotation)/)"
     r"s1[a-d]-\w+-\w+-(?P<polarisation>[hv]{2})-[\w-]+\.(xml|tiff)"
 )
 
@@ -33,7 +34,7 @@ class Manifest:
     Attributes:
         ipf: version of the processor; "unknown" where it is not stated.
         relative_orbit: as stated; None where it is not.
-        files: path in the product by role (product, calibration, noise, measurement) and polarisation.
+        files: path in the product by role (product, calibration, noise, rfi, measurement) and polarisation.
         checksums: algorithm and hexadecimal digest by path.
     """
 
@@ -94,7 +95,7 @@ def role_of(path: str) -> tuple[str, str] | None:
     match = _HREF.fullmatch(path)
     if match is None:
         return None
-    return match["lut"] or match["image"] or "product", match["polarisation"].upper()
+    return match["lut"] or match["rfi"] or match["image"] or "product", match["polarisation"].upper()
 
 
 # The oldest and the newest processor whose products have been read; the forms between them are known.

@@ -25,7 +25,7 @@ class Source:
         files: where they lie.
         name: the product's.
         manifest: empty where there is none.
-        roles: path by role (product, calibration, noise, measurement) and polarisation.
+        roles: path by role (product, calibration, noise, rfi, measurement) and polarisation.
         verify_pixels: whether measurement files are checked too; that reads them once more.
         notes: what could not be checked.
 
@@ -134,6 +134,7 @@ def _aws(files: Files) -> tuple[ProductName, Roles]:
         roles["product", polarisation] = f"annotation/{stem}.xml"
         for lut in ("calibration", "noise"):
             roles[lut, polarisation] = f"annotation/calibration/{lut}-{stem}.xml"
+        roles["rfi", polarisation] = f"annotation/rfi/rfi-{stem}.xml"
         roles["measurement", polarisation] = f"measurement/{stem}.tiff"
     renamed = info.get("filenameMap")
     for original, path in renamed.items() if isinstance(renamed, dict) else ():

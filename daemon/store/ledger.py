@@ -20,6 +20,7 @@ from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
 from ..scene.names import ProductName
 from .results import insert_run, multipolygon
+from .slices import mark_duplicates
 from .tables import Acquisition, Attempt, Message, Product, Run
 
 
@@ -111,6 +112,10 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
     _close_attempts(session, product.id)
     session.flush()
     _settle(session, acquisition)
+    if switched:
+        # Slices of a datatake end one after the other: the last one sees them all.
+        lock(session, f"slices {acquisition.platform} {acquisition.datatake}")
+        mark_duplicates(session, acquisition)
     if origin:
         end_message(session, origin, accepted)
     return switched or not known

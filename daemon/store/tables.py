@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from geoalchemy2 import Geography
+from geoalchemy2 import Geography, Geometry
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -90,7 +91,7 @@ class Acquisition(Base):
     state: Mapped[str] = mapped_column(server_default="pending")
     reason: Mapped[str | None]
     current_run_id: Mapped[str | None] = mapped_column(
-        ForeignKey("run.id", use_alter=True, name="fk_acquisition_current_run_id")
+        ForeignKey("run.id", use_alter=True, name="fk_acquisition_current_run_id"), index=True
     )
     created: Mapped[datetime] = mapped_column(server_default=func.now())
     updated: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -183,6 +184,8 @@ class Run(Base):
     engine: Mapped[str | None]
     backend: Mapped[str | None]
     settings: Mapped[str]
+    layers: Mapped[str | None]  # version of the dated layers
+    layer_status: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     saturated: Mapped[bool]
     prior_status: Mapped[str]
     counts: Mapped[dict[str, Any]]
@@ -211,6 +214,12 @@ class Candidate(Base):
     cell_column: Mapped[int]
     state: Mapped[str]
     score: Mapped[float | None]
+    length_m: Mapped[float | None]
+    length_low_m: Mapped[float | None]
+    length_high_m: Mapped[float | None]
+    width_m: Mapped[float | None]
+    axis_deg: Mapped[float | None]
+    shore_m: Mapped[float | None]
 
 
 class Detection(Base):
@@ -240,7 +249,16 @@ class Detection(Base):
     candidate_index: Mapped[int | None]
     prior_status: Mapped[str]
     prior_year: Mapped[int | None]
-    flags: Mapped[dict[str, Any]]  # name of the flag: its evidence
+    flags: Mapped[dict[str, Any]]  # name of the flag: its evidence; of its own scene alone
+    brightness_db: Mapped[float | None]  # highest 3 x 3 mean of intensity, first polarisation
+    edge_m: Mapped[float | None]  # from the scene's first or last line, whichever is nearer
+    duplicate_of: Mapped[str | None] = mapped_column(
+        ForeignKey("detection.id", ondelete="SET NULL"), index=True
+    )  # the detection in a neighbouring slice that stands for the same object
+    range_to_velocity_s: Mapped[float | None]
+    azimuth_deg: Mapped[float | None]
+    shift_bound_m: Mapped[float | None]
+    shore_m: Mapped[float | None]
 
 
 class Coverage(Base):
@@ -256,3 +274,31 @@ class Coverage(Base):
     smallest_ship_m: Mapped[float | None]
     rcs_model: Mapped[str]
     clutter: Mapped[list[Any]]
+    sensitivity: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    false_alarms_per_1000_km2: Mapped[float | None]
+
+
+class CoveragePart(Base):
+    """A small piece of a run's valid area, by which to ask whether a pass looked at a place."""
+
+    __tablename__ = "coverage_part"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
+    part: Mapped[Any] = mapped_column(Geometry("POLYGON", srid=4326, spatial_index=True))
+
+
+class GhostPlace(Base):
+    """Where a neighbouring slice has the azimuth ghost of a bright target of this run's scene."""
+
+    __tablename__ = "ghost_place"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"), index=True)
+    order: Mapped[int]
+    position: Mapped[Any] = mapped_column(Geography("POINT", srid=4326, spatial_index=True))
+    source: Mapped[Any] = mapped_column(Geography("POINT", srid=4326, spatial_index=False))
+    source_line_px: Mapped[int]
+    source_sample_px: Mapped[int]
+    source_db: Mapped[float]
+    brightness_db: Mapped[float]

@@ -177,6 +177,24 @@ def test_what_is_done_by_the_same_versions_is_not_looked_at_again(book: Book) ->
     assert book.calls[2:] == ["accept", "record"], "without known versions it is"
 
 
+def test_versions_may_depend_on_the_product(book: Book) -> None:
+    """A chart of ice holds for a day: what a scene would be done by depends on its time."""
+    asked = []
+
+    def versions(product: str) -> Any:
+        asked.append(product)
+        return dataclasses.replace(tiny.VERSIONS, layers="ice of that day")
+
+    book.accepted = dataclasses.replace(book.accepted, done=tiny.VERSIONS)
+    handle(worker(book, versions=versions), message())
+    assert book.calls == ["accept", "record"] and asked == [book.accepted.name]
+    book.accepted = dataclasses.replace(
+        book.accepted, done=dataclasses.replace(tiny.VERSIONS, layers="ice of that day")
+    )
+    handle(worker(book, versions=versions), message())
+    assert book.calls[2:] == ["accept", "end_message"]
+
+
 def test_one_scene_at_a_time_and_the_loop_stays_free(book: Book) -> None:
     inside = threading.Semaphore(1)
 

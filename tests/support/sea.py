@@ -67,6 +67,7 @@ class FakeScene:
     reads: int = 0
 
     annotation = None  # so no pulse repetition frequency
+    rfi: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.polarisations = tuple(self.sigma0)

@@ -73,7 +73,9 @@ every = pytest.mark.parametrize("real", KNOWN, indirect=True)
 def test_metadata(real: Real) -> None:
     ipf, orbit, vectors, blocks, bounds, states = KNOWN[real.name.unique_id]
     assert (real.manifest.ipf, real.manifest.relative_orbit) == (ipf, orbit)
-    assert len(real.manifest.files) == 8
+    roles = [role for role, _ in real.manifest.files]
+    assert len(roles) - roles.count("rfi") == 8
+    assert roles.count("rfi") == (2 if ipf >= "003.40" else 0)
     for polarisation in real.name.polarisations:
         annotation, noise = real.annotation(polarisation), real.noise(polarisation)
         said = real.name.platform, real.name.mode, "GRD", real.name.absolute_orbit, real.name.datatake
