@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from shapely.geometry import Polygon, mapping, shape
 
 from daemon.domain import Candidate, Detection, SceneResult
+from daemon.flags.ice import SeaIce
+from daemon.flags.infrastructure import Infrastructure, Structure
+from daemon.flags.layers import Layers
 from daemon.pipeline import process
 from daemon.scan import ScanResult, scan
 from daemon.scene.land import SceneLand
@@ -32,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = ROOT / "tests" / "daemon" / "gallery.json"
 KEPT = ROOT / ".demo" / "gallery"  # products, between calls
 WANTED = ("ship", "platform", "turbine")  # what a detector is to find
+ICE_RAD = np.radians(35.0)  # direction into the pack, clockwise from the image's upward direction
 REACH_PX = 10.0  # or half the length: how far an answer may lie from what it means
 
 Counts = dict[str, Any]
@@ -145,8 +151,37 @@ def scanned(folder: Path) -> ScanResult:
 
 
 def detected(folder: Path, predictor: Predictor) -> SceneResult:
-    """Take a product through the whole pipeline, without a prior."""
-    return process(str(folder), predictor, None, Coastline.load())
+    """Take a product through the whole pipeline, without a prior, with the layers that would be at hand."""
+    return process(str(folder), predictor, None, Coastline.load(), layers=layers(folder))
+
+
+def layers(folder: Path) -> Layers:
+    """Return what charts would hold of a frame: its fixed structures, and its ice on the day before."""
+    document = json.loads(folder.with_suffix(".truth.geojson").read_text("utf-8"))
+    structures = []
+    for feature in document["features"]:
+        kind, name = feature["properties"]["class"], feature["properties"]["id"]
+        if kind in ("turbine", "platform", "aquaculture") and not feature["properties"]["ghost_of"]:
+            structures.append((Structure(kind, name, date.min, date.max), shape(feature["geometry"])))
+    infrastructure = Infrastructure(structures, "the frame's own") if structures else None
+    if folder.parent.name != "ice_edge":
+        return Layers(infrastructure)
+    with open_scene(str(folder)) as scene:
+        lines, samples = scene.shape
+        # The edge runs through the middle, as engine.simulate.ice draws it; line and sample.
+        across = np.array([-np.cos(ICE_RAD), np.sin(ICE_RAD)])
+        along = np.array([np.sin(ICE_RAD), np.cos(ICE_RAD)])
+        middle, far = np.array([lines / 2, samples / 2]), 2.0 * max(lines, samples)
+        corners = [middle + far * (a * along + b * across) for a, b in ((-1, 0), (1, 0), (1, 1), (-1, 1))]
+        outline = np.stack(scene.geometry.lonlat(*np.array([*corners, corners[0]]).T), axis=1)
+        day = (scene.name.start - timedelta(days=1)).date().isoformat()
+    ice = {"type": "Feature", "properties": {"concentration_percent": 90}}
+    document = {"type": "FeatureCollection", "features": [{**ice, "geometry": mapping(Polygon(outline))}]}
+    (folder.parent / "ice.geojson").write_text(json.dumps(document))
+    index = folder.parent / "ice.json"
+    charts = [{"date": day, "path": "ice.geojson"}]
+    index.write_text(json.dumps({"source": "the frame's own", "charts": charts}))
+    return Layers(infrastructure, sea_ice=SeaIce(index, 3))
 
 
 def prescreen_counts(things: list[Thing], found: ScanResult) -> Counts:
