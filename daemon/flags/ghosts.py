@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ORDERS = (1, 2, 3)
 # A first ghost of Sentinel-1 lies 20 to 30 dB below its source; smearing widens that upwards, and a higher
-# order is fainter. Chosen on 12 simulated scenes (tools/bench_ghosts.py); another 12 gave the figures.
+# order is fainter. Chosen on 12 simulated scenes (tools/bench_flags.py); another 12 gave the figures.
 BELOW_DB = {1: (19.0, 40.0), 2: (22.0, 40.0), 3: (22.0, 40.0)}
 _BELOW_CROSS_DB = 12.0  # and at least so far below in the other polarisation, where it can be seen there
 _VISIBLE = 4.0  # brightness over its surroundings' median, 6 dB, from which something is seen
