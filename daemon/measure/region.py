@@ -197,6 +197,9 @@ def _seed(echo: Echo, outside_px: Floats) -> tuple[int, int]:
     where = outside_px == 0
     if not where.any() or echo.smooth[where].max() + 1 < STANDS_OUT:
         where = outside_px <= BESIDE_PX
+    if not (where & (echo.excess > 0)).any():
+        # What stands out may owe it to its neighbours: a mean over 3 x 3 reaches a pixel further.
+        where = outside_px <= BESIDE_PX + 1
     row, col = np.unravel_index(int(np.where(where, echo.excess, -np.inf).argmax()), where.shape)
     return int(row), int(col)
 

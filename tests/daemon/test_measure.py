@@ -279,6 +279,18 @@ def test_a_brighter_neighbour_is_cut_off_above_the_saddle():
     assert got.sample_px - 500 < 54 and got.length_m < 130
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_box_on_a_dark_pixel_beside_bright_ones_is_measured(seed):
+    """Such a candidate once kept the measurement going round for ever."""
+    rng = np.random.default_rng(seed)
+    sea = patch([], (50.0, 50.0, 51.0, 51.0), seed)
+    intensity = sea.intensity.copy()
+    intensity[:, 49:52, 49:66] = rng.uniform(1.0, 3.0, (2, 3, 17))
+    intensity[:, 50, 50] = 1e-4  # darker than the sea
+    got = measure_patch(replace(sea, intensity=intensity))
+    assert np.isfinite([got.line_px, got.sample_px, got.length_m]).all()
+
+
 def test_land_is_neither_sea_nor_ship():
     land = np.zeros((110, 110), bool)
     land[59:] = True

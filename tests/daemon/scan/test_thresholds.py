@@ -89,6 +89,7 @@ def test_the_tail_is_exact(model, share, variance, speckle_tail):
         assert probability == pytest.approx(rate, rel=0.15)
 
 
+@settings(deadline=None)
 @given(spreads, spreads, shares, rates, models)
 def test_more_spread_raises_the_threshold(first, second, share, rate, model):
     factors = sea_factors(rate, model)
@@ -96,6 +97,7 @@ def test_more_spread_raises_the_threshold(first, second, share, rate, model):
     assert factors.at(low, share) <= factors.at(high, share) + 1e-12
 
 
+@settings(deadline=None)
 @given(spreads, shares, rates, rates, models)
 def test_a_lower_rate_gives_a_subset(spread, share, first, second, model):
     low, high = sorted((first, second))
@@ -103,6 +105,7 @@ def test_a_lower_rate_gives_a_subset(spread, share, first, second, model):
         assert table(low, model).at(spread, share) >= table(high, model).at(spread, share) - 1e-12
 
 
+@settings(deadline=None)
 @given(spreads, shares, rates, models, st.sampled_from(sorted(set(NOMINAL_LOOKS.values()))))
 @settings(max_examples=40)
 def test_thresholds_are_above_the_mean_and_finite(spread, share, rate, model, looks):
