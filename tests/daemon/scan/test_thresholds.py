@@ -105,9 +105,8 @@ def test_a_lower_rate_gives_a_subset(spread, share, first, second, model):
         assert table(low, model).at(spread, share) >= table(high, model).at(spread, share) - 1e-12
 
 
-@settings(deadline=None)
 @given(spreads, shares, rates, models, st.sampled_from(sorted(set(NOMINAL_LOOKS.values()))))
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 def test_thresholds_are_above_the_mean_and_finite(spread, share, rate, model, looks):
     value = float(sea_factors(rate, model, looks).at(spread, share))
     assert 1 <= value < 1e5
