@@ -3,7 +3,7 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
+.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ bench-false-alarms: $(VENV)/dev  ## false alarms against their setting on simula
 
 bench-sensitivity: $(VENV)/dev  ## simulated ships seen, against the prediction
 	$(BIN)/python tools/bench_sensitivity.py $(ARGS)
+
+bench-flags: $(VENV)/dev  ## how often the flags of simulated scenes are right
+	$(BIN)/python tools/bench_flags.py $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)
