@@ -14,7 +14,7 @@ def product(tmp_path_factory):
     dn = {name: safe.sea((600, 600), seed=k) for k, name in enumerate(("VV", "VH"))}
     for numbers in dn.values():
         numbers[300:306, 300:304] = 2000
-    return safe.build_safe(tmp_path_factory.mktemp("scan"), shape=(600, 600), dn=dn)
+    return safe.build_safe(tmp_path_factory.mktemp("scan"), shape=(600, 600), dn=dn, node_deg=-20.0)
 
 
 def test_a_product_becomes_candidates(product, tmp_path):
