@@ -300,5 +300,5 @@ def _outcome(coverage: Coverage) -> tuple[Outcome, str | None]:
     if coverage.valid_fraction == 0:
         return "empty", "the product holds no valid pixel"
     if coverage.area_km2 == 0:
-        return "irrelevant", "no sea among the valid pixels"
+        return "irrelevant", "no sea that could be searched among the valid pixels"
     return "done", None

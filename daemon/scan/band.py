@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import gcd
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
 _CHUNK_LINES = 256  # where the file's own blocks are smaller
+_TALLEST_LINES = 2048  # blocks that are taller are decoded more than once
 _PIECE_LINES = 32  # read and summed up at a time then: they stay in the cache
 
 
@@ -49,6 +51,7 @@ class BandSettings:
     least: int  # cells that a ring needs
     trim_sigmas: float
     border_px: int
+    border_noise: bool  # whether the product may hold some
     land_reach_px: int  # pixels that have land this close are left out
     shade_px: int  # pixels with a brighter one of those this close are marked
     most_cells: int  # exceeding cells that are kept, the strongest
@@ -76,6 +79,7 @@ class BandScan:
 
     first_row: int
     sound: Uint8  # 1 where there is data away from its border, [rows, cols]
+    judged: Uint8  # 1 for water around which it is known what exceeds
     found: list[Exceeding]
     negative: int  # pixels of the sea below zero after the noise is taken off
     counted: int  # of so many
@@ -114,8 +118,10 @@ class BandScanner:
         beside = 2 * settings.radius + BORDER_ROWS + NEAR_ROWS
         self._begin = max(self._first - beside, 0)
         self._end = min(self._stop + beside, self._rows)
-        self._chunk = max(_CHUNK_LINES, -(-scene.block_lines(polarisation) // CELL_PX) * CELL_PX)
-        self._piece = _PIECE_LINES if self._chunk == _CHUNK_LINES else self._chunk
+        block = scene.block_lines(polarisation)
+        unit = block * CELL_PX // gcd(block, CELL_PX)  # whole blocks and whole cells
+        self._chunk = -(-_CHUNK_LINES // unit) * unit if unit <= _TALLEST_LINES else _CHUNK_LINES
+        self._piece = _PIECE_LINES if scene.plain(polarisation) else self._chunk
         chunk = self._chunk // CELL_PX
         circle = -(-(beside + settings.radius + chunk + 2) // chunk) * chunk
         grid = (circle, self._cols)
@@ -128,7 +134,12 @@ class BandScanner:
         wanted = self._stop - self._first
         sampled = (-(-self._stop // SAMPLED) - -(-self._first // SAMPLED), -(-self._cols // SAMPLED))
         self._result = BandScan(
-            self._first, np.zeros((wanted, self._cols), np.uint8), [], 0, 0,
+            self._first,
+            np.zeros((wanted, self._cols), np.uint8),
+            np.zeros((wanted, self._cols), np.uint8),
+            [],
+            0,
+            0,
             np.full((4, *sampled), np.nan, np.float32),
         )  # fmt: skip
         self._held = 0
@@ -220,6 +231,7 @@ class BandScanner:
             self._rows - high,
             self._settings.border_px,
             self._gain[window],
+            self._settings.border_noise,
         )
         at = self._at(first, stop)
         self._sound[at] = ~unsound[first - low : stop - low]
@@ -257,6 +269,7 @@ class BandScanner:
         self._judge_narrow(first, stop, sea, searched)
         mine = slice(first - self._first, stop - self._first)
         self._result.sound[mine] = sound
+        self._result.judged[mine] = searched & (sea[1] >= 0)
         if self._result.peaks is not None:
             self._result.peaks[mine] = self._sums[2, at] * self._gain[at] / np.float32(9)
         spoke = self._fields[0, at]
@@ -272,7 +285,8 @@ class BandScanner:
         if not len(row):
             return
         settings, rows = self._settings, (self._begin, self._end)
-        low, high = max(first - settings.radius, self._begin), min(stop + settings.radius, self._end)
+        # The cell that answers for an odd first row lies in the row above it.
+        low, high = max(first - settings.radius - 1, self._begin), min(stop + settings.radius, self._end)
         at = self._at(low, high)
         water = np.zeros_like(self._sound)
         water[at] = self._sound[at] & (self._land.cells[low:high] == SEA)

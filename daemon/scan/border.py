@@ -42,6 +42,7 @@ def unsound_cells(
     rows_below: int,
     border_px: int,
     gain: Values | None = None,
+    border_noise: bool = True,
 ) -> Bools:
     """Return which cells of a window of whole rows must not be looked at, [rows, cols].
 
@@ -57,6 +58,8 @@ def unsound_cells(
         rows_below: rows below it.
         border_px: cells this near to missing data or border noise are unsound, at most 32.
         gain: sigma0 of a DN^2 of one, [rows, cols] or [1, cols]; None leaves cells alone whose noise is zero.
+        border_noise: whether the product was made before the processor cleaned its borders; in others
+            darkness means a table of noise that is too high, and is no reason not to look.
 
     Raises:
         InputError: border_px is out of range.
@@ -65,9 +68,11 @@ def unsound_cells(
         raise InputError(f"got border_px {border_px}, expected 0 to {NEAR_ROWS * CELL_PX}")
     reach = -(-border_px // CELL_PX)
     missing: Bools = zeros >= MISSING_PX
-    floor = noise_dn2 if gain is None else np.maximum(noise_dn2, np.float32(_NOMINAL_NESZ) / gain)
-    void = missing | (mean_dn2 < np.float32(_DARK) * floor)
-    bad: Bools = missing | (void & _reached(void, rows_above, rows_below))
+    bad: Bools = missing
+    if border_noise:
+        floor = noise_dn2 if gain is None else np.maximum(noise_dn2, np.float32(_NOMINAL_NESZ) / gain)
+        void = missing | (mean_dn2 < np.float32(_DARK) * floor)
+        bad = missing | (void & _reached(void, rows_above, rows_below))
     for axis in (0, 1):
         bad = _grown(bad, reach, axis)
     return bad

@@ -43,6 +43,9 @@ def coverage_of(
     sea_pixels *= sound & (land.cells != LAND)
     sea_pixels *= lines[:, None]
     sea_pixels *= samples
+    water = float(sea_pixels.sum(dtype=np.float64))
+    # Water too narrow to be judged was not looked at: nothing is claimed of it.
+    sea_pixels *= np.logical_or.reduce([scanned.judged > 0 for scanned in scans.values()])
     sea = float(sea_pixels.sum(dtype=np.float64))
     valid = int((sound.sum(0, dtype=np.int64) * samples).sum()) * CELL_PX
     valid -= int((sound[-1] * samples).sum()) * (CELL_PX - int(lines[-1]))
@@ -55,7 +58,7 @@ def coverage_of(
         valid_area=area_of(scene, sea_pixels),
         area_km2=round(area_km2, 3),
         valid_fraction=round(valid / (scene.shape[0] * scene.shape[1]), 5),
-        land_fraction=round((valid - sea) / valid, 5) if valid else 0.0,
+        land_fraction=round((valid - water) / valid, 5) if valid else 0.0,
         smallest_ship_m=scene_smallest_ship_m(sensitivity),
         rcs_model=RCS_MODEL,
         clutter=tuple(_clutter(name, scanned) for name, scanned in scans.items()),

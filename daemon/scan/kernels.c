@@ -94,7 +94,7 @@ FAST static void across_max(const float *restrict t, int64_t cells, float *restr
 /* DN^2 < noise is DN < bound. */
 FAST static void bounds(const float *restrict noise, int64_t cells, uint64_t *restrict bound) {
     for (int64_t c = 0; c < cells; c++) {
-        float b = sqrtf(noise[c] < 4.29e9f ? noise[c] : 4.29e9f);
+        float b = sqrtf(noise[c] > 0 ? (noise[c] < 4.29e9f ? noise[c] : 4.29e9f) : 0);
         uint64_t whole = (uint64_t)(int32_t)b;
         bound[2 * c] = bound[2 * c + 1] = 0x0001000100010001u * (whole + (b > (float)whole));
     }
@@ -380,7 +380,8 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
                   int64_t n, const float *limits, const uint8_t *ashore, int64_t rows, int64_t cols,
                   const int64_t *first, const int64_t *start, const int64_t *stop, int64_t reach, int64_t shade,
                   int32_t *found, float *sums, uint8_t *shaded, int64_t *left_out) {
-    int64_t count = 0, low = max64(cells[0] - 1, 0), high = min64(cells[2 * n - 2] + 2, rows);
+    int64_t count = 0, far = (shade + CELL - 1) / CELL; /* cells that `shade` reaches over */
+    int64_t low = max64(cells[0] - far, 0), high = min64(cells[2 * n - 2] + far + 1, rows);
     shore *cache = malloc((size_t)((high - low) * cols) * sizeof *cache);
     if (!cache) return -1;
     for (int64_t i = 0; i < (high - low) * cols; i++) cache[i].peak = -1;
@@ -402,8 +403,8 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
                 sums[count++] = s;
             }
         if (!by_land || count == before) continue;
-        for (int64_t y = max64(row - 1, 0); y < min64(row + 2, rows); y++)
-            for (int64_t x = max64(col - 1, 0); x < min64(col + 2, cols); x++) {
+        for (int64_t y = max64(row - far, 0); y < min64(row + far + 1, rows); y++)
+            for (int64_t x = max64(col - far, 0); x < min64(col + far + 1, cols); x++) {
                 if (!ashore[y * cols + x]) continue;
                 shore *near = cache + (y - low) * cols + x;
                 if (near->peak < 0)

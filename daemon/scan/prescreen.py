@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from daemon.scene.land import LandSource
     from daemon.scene.product import Scene
 
+_CLEAN_IPF = "002.90"  # from this processor on, borders come without noise
 _MAX_CELLS = 40_000  # exceeding cells of a polarisation that are kept: bounds memory
 _LEAST_ROWS = 64  # of a part: what lies beside it is scanned twice
 _RING_SHARE = 0.05  # share of the ring that must be sea, else it says too little
+_LEAST_CELLS = 16  # and no fewer: a spread is taken from them
 TRIM_SIGMAS = 3.0
 
 Progress = Callable[[float], None]
@@ -81,6 +83,16 @@ class ScanSettings:
             raise InputError(
                 f"got guard_m {self.guard_m} and background_m {self.background_m}, "
                 "expected 0 < guard_m < background_m"
+            )
+        if not (0 <= self.shore_m <= self.background_m / 4 and 0 <= self.border_px <= 32):
+            raise InputError(
+                f"got shore_m {self.shore_m} and border_px {self.border_px}, expected 0 to a quarter of "
+                "background_m and 0 to 32"
+            )
+        if min(self.land_margin_m, self.gap_px, self.max_candidates) < 0 or self.max_extent_m <= 0:
+            raise InputError(
+                f"got land_margin_m {self.land_margin_m}, gap_px {self.gap_px}, max_candidates "
+                f"{self.max_candidates}, max_extent_m {self.max_extent_m}; expected none below zero"
             )
 
 
@@ -127,14 +139,16 @@ def scan(
     sizes = _sizes(scene, settings, keep_peaks)
     ground = _land_map(scene, land, settings, sizes)
     scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
-    sound = np.logical_and.reduce([part.sound for part in scans.values()]).view(np.uint8)
+    blank = [name for name, part in scans.items() if not part.sound.any()]
+    held = [part.sound for name, part in scans.items() if name not in blank or len(blank) == len(scans)]
+    sound = np.logical_and.reduce(held).view(np.uint8)
     pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
     candidates, counts = _candidates(scene, land, pixels, settings)
     counts["exceeding_pixels"] = len(pixels.line)
     counts["pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
     saturated = counts["candidates_over_limit"] > 0
-    notes = []
+    notes = [f"{name}: no valid pixel: not searched" for name in blank if len(blank) < len(scans)]
     for name, part in scans.items():
         if part.cells_over > sizes.most_cells:
             saturated = True
@@ -167,9 +181,10 @@ def _sizes(scene: Scene, settings: ScanSettings, keep_peaks: bool) -> BandSettin
     return BandSettings(
         guard=guard,
         radius=radius,
-        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), 1),
+        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), _LEAST_CELLS),
         trim_sigmas=TRIM_SIGMAS,
         border_px=settings.border_px,
+        border_noise=not scene.ipf >= _CLEAN_IPF or not scene.ipf[:3].isdigit(),
         land_reach_px=reach_px,
         shade_px=2 * reach_px,
         most_cells=_MAX_CELLS,
@@ -195,12 +210,16 @@ def _scan_bands(
     """Scan all polarisations, each in parts of whole rows of cells."""
     rows = len(ground.cells)
     count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
+    if not all(scene.plain(name) for name in scene.polarisations):
+        count = 1  # what is decoded has one reader at a time, and parts would decode what lies between twice
     cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
     parts = list(zip(cuts[:-1], cuts[1:], strict=True))
-    lock, done = Lock(), 0
+    lock, done, failed = Lock(), 0, Event()
 
     def count_rows(more: int) -> None:
         nonlocal done
+        if failed.is_set():
+            raise CancelledError
         with lock:
             done += more
             report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
@@ -210,6 +229,13 @@ def _scan_bands(
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
+        try:
+            for task in as_completed([task for tasks in waiting.values() for task in tasks]):
+                task.result()  # the first trouble ends the others too
+        except BaseException:
+            failed.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         return {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
 
 
@@ -232,6 +258,7 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
     return BandScan(
         first_row=0,
         sound=np.concatenate([part.sound for part in parts]),
+        judged=np.concatenate([part.judged for part in parts]),
         found=[found for part in parts for found in part.found],
         negative=sum(part.negative for part in parts),
         counted=sum(part.counted for part in parts),

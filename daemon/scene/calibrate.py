@@ -88,7 +88,9 @@ class Lut:
         part = (at - index).astype(np.float32)[:, None]
         for i in np.unique(index):
             here = slice(*np.searchsorted(index, [i, i + 1]))
-            out[here] = rows[i] + part[here] * (rows[i + 1] - rows[i])
+            between = rows[i] + part[here] * (rows[i + 1] - rows[i])
+            # On a vector its own values, to the last bit, from wherever they are asked.
+            out[here] = np.where(part[here] == 1, rows[i + 1], between)
         return out
 
 

@@ -124,6 +124,10 @@ class Scene:
         """Return how many lines a block of the file holds."""
         return self.bands[polarisation].raster.block_lines
 
+    def plain(self, polarisation: str) -> bool:
+        """Return whether lines are read as they stand on disk, anywhere at the same cost."""
+        return self.bands[polarisation].raster.plain
+
     def close(self) -> None:
         """Let go of the files."""
         for band in self.bands.values():

@@ -17,7 +17,9 @@ from rasterio.windows import Window as RasterWindow
 from daemon.errors import SceneCorrupt, SourceUnavailable
 from daemon.scene.strips import strips_of
 
-_CACHE_MIB = 64  # of decoded blocks, for all files together: GDAL would take a twentieth of the memory
+# Of decoded blocks, for all files together: GDAL would take a twentieth of the memory. rasterio hands a
+# number on as bytes.
+_CACHE_BYTES = 64 << 20
 _REMOTE = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_TIMEOUT": "30",
@@ -87,7 +89,7 @@ class Raster:
     def _translated(self) -> Iterator[None]:
         """Turn GDAL's errors into ours."""
         try:
-            with rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB, **(_REMOTE if self._remote else {})):
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, **(_REMOTE if self._remote else {})):
                 yield
         except (RasterioError, OSError) as error:
             # rasterio names GDAL's own error as the cause
@@ -136,9 +138,14 @@ class Raster:
         return np.array([[p.row - 0.5, p.col - 0.5, p.x, p.y] for p in points]).reshape(-1, 4)
 
     @property
+    def plain(self) -> bool:
+        """Whether lines are read as they stand on disk, anywhere at the same cost."""
+        return self._strips is not None
+
+    @property
     def block_lines(self) -> int:
-        """Lines of a block of the file: reading them together decodes it once."""
-        return int(self._dataset.block_shapes[0][0])
+        """Lines of a block of the file: reading them together decodes it once; 1 where nothing is decoded."""
+        return 1 if self._strips is not None else int(self._dataset.block_shapes[0][0])
 
     def read_lines(self, first_line: int, out: NDArray[np.uint16]) -> None:
         """Fill whole lines of digital numbers, [lines, samples], contiguous, all within the scene.

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 256, 257, 258, 259
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PREDICTOR, _FORMAT = 273, 277, 278, 279, 317, 339
+_WANTED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PREDICTOR, _FORMAT}
+_MOST_ITEMS = 1 << 20  # more strips than any scene has lines
 _TYPES = {3: "<u2", 4: "<u4", 16: "<u8"}
 _PLAIN = {_BITS: 16, _COMPRESSION: 1, _SAMPLES: 1, _PREDICTOR: 1, _FORMAT: 1}
 
@@ -102,10 +104,12 @@ def _tags(handle: int) -> dict[int, NDArray[np.int64]]:
     tags = {}
     for k in range(count):
         tag, kind = struct.unpack_from("<HH", table, k * entry)
-        if kind not in _TYPES:
+        if kind not in _TYPES or tag not in _WANTED:
             continue
         dtype = np.dtype(_TYPES[kind])
         items = struct.unpack_from("<I" if inline == 4 else "<Q", table, k * entry + 4)[0]
+        if not 0 < items <= _MOST_ITEMS:
+            return {}
         place = k * entry + entry - inline
         data = table[place : place + items * dtype.itemsize]
         if items * dtype.itemsize > inline:

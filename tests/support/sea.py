@@ -101,6 +101,9 @@ class FakeScene:
     def block_lines(self, polarisation):
         return 1
 
+    def plain(self, polarisation):
+        return True
+
     def read_lines(self, polarisation, first_line, out):
         self.reads += 1
         out[:] = self.numbers(polarisation)[first_line : first_line + len(out)]

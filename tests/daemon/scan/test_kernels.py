@@ -138,7 +138,8 @@ def test_too_little_sea_gives_no_limit():
     assert np.isfinite(found[2, 0, 2])
 
 
-def test_exceeding_pixels_are_taken_away_from_land():
+@pytest.mark.parametrize("shade_px", [4, 13])
+def test_exceeding_pixels_are_taken_away_from_land(shade_px):
     rng = np.random.default_rng(5)
     dn = rng.integers(1, 200, (40, 48)).astype(np.uint16)
     land = np.zeros(dn.shape, bool)
@@ -151,7 +152,7 @@ def test_exceeding_pixels_are_taken_away_from_land():
     (places,) = dense(np.argwhere(np.ones((5, 6), bool)))
     limits = np.full(len(places), np.quantile(s, 0.7), np.float32)
     found, sums, shaded, _ = kernels.exceeding(
-        dn, 40, places, limits, np.ones((5, 6), np.uint8), runs, reach_px=2, shade_px=4
+        dn, 40, places, limits, np.ones((5, 6), np.uint8), runs, reach_px=2, shade_px=shade_px
     )
     expected = (s > limits[0]) & ~near
     order = np.lexsort((found[:, 2], found[:, 1]))
@@ -165,7 +166,7 @@ def test_exceeding_pixels_are_taken_away_from_land():
             if (cell & near).any():
                 brightest = np.unravel_index(np.where(cell & near, s, -1).argmax(), s.shape)
                 apart = np.abs(np.array(brightest) - pixel).max()
-                outshone |= s[brightest] > value and apart <= 4
+                outshone |= s[brightest] > value and apart <= shade_px
         assert dark == outshone
 
 

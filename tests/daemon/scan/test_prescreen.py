@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.geometry import Polygon
 
+from daemon.errors import SceneCorrupt
 from daemon.scan import ScanSettings, prescreen, scan
 from daemon.scan import band as band_module
 from daemon.scan.area import split_antimeridian
@@ -87,7 +89,10 @@ def test_a_candidate_says_where_it_is(scene, targets):
 def test_chunks_and_threads_change_nothing(scene, monkeypatch, chunk_lines, threads):
     land = np.zeros(scene.shape, bool)
     land[:200, 400:] = True
+    for sample in range(0, 400, 40):  # canals, too narrow for open sea
+        land[300:560, sample : sample + 12] = True
     reference = scan(scene, FakeLand(land), threads=1)
+    assert reference.counts["cells_unjudged"] < 100
     monkeypatch.setattr(band_module, "_CHUNK_LINES", chunk_lines)
     monkeypatch.setattr(prescreen, "_LEAST_ROWS", 8)
     assert scan(scene, FakeLand(land), threads=threads) == reference
@@ -216,6 +221,54 @@ def test_single_dark_pixels_are_water():
     valid[20::40, 20::40] = False
     result = scan(replace(scene, valid=valid), no_land(scene))
     assert result.coverage.valid_fraction > 0.9
+
+
+def test_a_polarisation_without_data_does_not_hide_the_other(targets):
+    scene = sea_scene((620, 620), targets, seed=3)
+    empty = np.zeros(scene.shape, np.uint16)
+    numbers = scene.numbers
+    scene.numbers = lambda name: numbers(name) if name == "VV" else empty
+    result = scan(scene, no_land(scene))
+    assert any("VH" in note for note in result.notes)
+    assert result.coverage.valid_fraction > 0.9
+    assert all(nearest_m(result, target) <= max(25, target.length_m / 4) for target in targets)
+
+
+@pytest.mark.parametrize(("ipf", "searched"), [("003.31", True), ("002.70", False)])
+def test_a_table_of_noise_that_is_too_high_is_no_border(ipf, searched):
+    scene = sea_scene((300, 300), seed=4, sea_db=(-18.0, -60.0))
+    scene.ipf = ipf
+    tables = scene.tables
+    scene.tables = lambda *at: (tables(*at)[0], tables(*at)[1] * 4)  # VH holds the noise alone
+    result = scan(scene, no_land(scene))
+    assert result.coverage.valid_fraction > 0.9
+    # In an old product it could be border noise.
+    assert searched == (not any(note.startswith("VH") for note in result.notes))
+
+
+def test_water_that_cannot_be_judged_was_not_looked_at():
+    scene = sea_scene((400, 400), [Target(200, 205, 60, 0, 45)], seed=1)
+    land = np.ones(scene.shape, bool)
+    land[190:214, 190:222] = False  # a pond of a dozen cells
+    result = scan(scene, FakeLand(land))
+    assert result.candidates == () and result.counts["cells_unjudged"] > 0
+    assert result.coverage.area_km2 == 0 and result.coverage.land_fraction < 1
+
+
+def test_a_band_that_cannot_be_read_ends_the_scan_early():
+    scene = sea_scene((4000, 64), seed=1)
+    read = scene.read_lines
+
+    def read_lines(name, first, out):
+        if name == "VV" and first >= 512:
+            raise SceneCorrupt("VV breaks off")
+        time.sleep(0.002)
+        read(name, first, out)
+
+    scene.read_lines = read_lines
+    with pytest.raises(SceneCorrupt, match="breaks off"):
+        scan(scene, no_land(scene), threads=2)
+    assert scene.reads < 2 * 4000 / 32 * 0.8
 
 
 def test_no_data_at_all():
