@@ -57,18 +57,25 @@ def _band(scene: Scene, polarisation: str, ground: Mask, settings: ScanSettings)
     )
     peak = np.log(np.maximum(ndimage.maximum_filter(smooth, 8), 1e-12))
     keep = sea & (peak <= _bright(peak, sea, guard, reach))
+    del peak
     count = _ring(keep.astype(np.float32), guard, reach)
     enough = count > 0.05 * (reach**2 - guard**2)
     count = np.maximum(count, 1)
     mean = _ring(np.where(keep, smooth, 0), guard, reach) / count
-    square = _ring(np.where(keep, smooth**2, 0), guard, reach) / count
+    spread = _ring(np.where(keep, smooth**2, 0), guard, reach) / count
+    spread = np.sqrt(np.maximum(spread - mean**2, 0)) / np.maximum(mean, 1e-12)
     around = _ring(np.where(keep, nesz, 0), guard, reach) / count
-    spread = np.sqrt(np.maximum(square - mean**2, 0)) / np.maximum(mean, 1e-12)
-    rate = settings.false_alarm_rate / len(scene.polarisations)
-    factor = scan_factors(rate, settings.clutter_model).at(spread, around / np.maximum(mean, 1e-12))
+    del count, keep
     here = np.maximum(mean - around + nesz, 1e-12)
+    del nesz
+    factors = scan_factors(settings.false_alarm_rate / len(scene.polarisations), settings.clutter_model)
+    limit = np.empty_like(here)
+    for line in range(0, len(here), 500):  # the table's interpolation takes many arrays of its size
+        rows = slice(line, line + 500)
+        limit[rows] = here[rows] * factors.at(spread[rows], around[rows] / np.maximum(mean[rows], 1e-12))
+    del spread, around, mean
     by_land = ndimage.maximum_filter(ground, 2 * int(np.ceil(settings.shore_m / spacing_m)) + 1)
-    return enough & sound & ~by_land & (smooth > here * factor), (smooth / here).astype(np.float32)
+    return enough & sound & ~by_land & (smooth > limit), smooth / here
 
 
 def _bright(peak: Float32, sea: Mask, guard: int, reach: int) -> Float32:
