@@ -139,7 +139,7 @@ class SceneWorker:
         return self._versions(product) if callable(self._versions) else self._versions
 
     async def _failed(self, origin: Origin | None, accepted: Accepted, error: Exception) -> None:
-        said = f"{type(error).__name__}: {error}"
+        said = f"{type(error).__name__}: {ledger.said(error)}"
         if getattr(error, "retry", False):
             s = self._settings
             next_at = await self._stored(
@@ -160,7 +160,7 @@ class SceneWorker:
             origin.partition,
             origin.offset,
             type(error).__name__,
-            error,
+            ledger.said(error),
         )
 
     async def _stored(self, function: Callable[..., T], *args: Any) -> T:
@@ -180,7 +180,7 @@ class SceneWorker:
                 if not getattr(error, "retry", False):
                     raise
                 if not waited:
-                    log.warning("waiting: %s", error)
+                    log.warning("waiting: %s", ledger.said(error))
                 waited = True
                 await asyncio.sleep(self._wait_s)
                 continue

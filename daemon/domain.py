@@ -57,7 +57,7 @@ PriorStatus = Literal["absent", "partial", "full"]
 # no_engine     written without an engine: a prescreen candidate as it is; evidence: contrast_db
 #
 # Of dated layers, whose state stands in SceneResult.layers:
-# infrastructure a known structure is near; evidence: distance_m, kind, name, layer. Or, from the store:
+# infrastructure a known structure is near; evidence: distance_m, kind, structure, layer. Or, from the store:
 #               the same place was seen before in several geometries; evidence: as recurrent
 # sea_ice       ice stands there; evidence: concentration_percent, date, age_days, layer
 #

@@ -89,7 +89,7 @@ def _feature(result: SceneResult, detection: Detection) -> dict[str, Any]:
             "range_to_velocity_s": detection.range_to_velocity_s,
             "azimuth_deg": detection.azimuth_deg,
             "shift_bound_m": detection.shift_bound_m,
-            "flags": [{"name": flag.name, **flag.evidence} for flag in detection.flags],
+            "flags": [{**flag.evidence, "name": flag.name} for flag in detection.flags],
             "candidate": detection.candidate,
             "line_px": detection.line_px,
             "sample_px": detection.sample_px,

@@ -134,7 +134,8 @@ def process_scene(
     report("open", 1.0)
     clock = _Clock(open=opened_s)
     info = scene_info(scene)
-    versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start))
+    ice = layers.ice_view(scene)
+    versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start, ice.chart))
     not_trained = _not_trained_at(info, predictor)
     notes = [*scene.notes, *not_trained]
 
@@ -154,7 +155,7 @@ def process_scene(
         matched = match(scanned.candidates, found)
         candidates = judge(scanned.candidates, found, matched, asked.answers, settings.score_threshold)
         candidates = measure_candidates(scene, candidates, land)
-        around = Surroundings(scene, BrightMap(scanned.peaks), layers, layers.ice_view(scene))
+        around = Surroundings(scene, BrightMap(scanned.peaks), layers, ice)
         detections, none = detections_of(
             Context(
                 around, land, settings.near_land_m, settings.coast_m, run_key(info, versions), candidates
@@ -189,7 +190,7 @@ def process_scene(
         },
         timings_s=clock.times(),
         notes=tuple(notes),
-        layers=layers.status(scene, around.ice),
+        layers=layers.status(scene, ice),
         ghost_places=ghost_places(scene, around.bright),
     )
 

@@ -15,7 +15,7 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 from .config import KafkaSettings
 from .errors import DeliveryError
 from .messages import SCHEMA, SceneAcquired, build, new_event_id, now, product_name, resolution_of
-from .store.ledger import Origin
+from .store.ledger import Origin, said
 
 _TIMEOUT_S = 30
 
@@ -108,7 +108,7 @@ def send_dead(
     """
     headers = {
         "error_class": type(error).__name__,
-        "error_message": str(error),
+        "error_message": said(error),
         "topic": origin.topic,
         "partition": str(origin.partition),
         "offset": str(origin.offset),

@@ -66,7 +66,7 @@ class SeaIce:
             document = json.loads(self.index.read_text("utf-8"))
             source = str(document["source"])
             charts = [(date.fromisoformat(entry["date"]), str(entry["path"])) for entry in document["charts"]]
-        except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
+        except (OSError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
             return NoChart(f"the index cannot be read: {type(error).__name__}: {error}")
         usable = [entry for entry in charts if 0 <= (when.date() - entry[0]).days <= self.max_age_days]
         if not usable:
@@ -75,8 +75,8 @@ class SeaIce:
         place = self.index.parent / path
         try:
             digest = hashlib.sha256(place.read_bytes()).hexdigest()[:12]
-        except OSError as error:
-            return NoChart(f"the chart of {day} cannot be read: {error.strerror}")
+        except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+            return NoChart(f"the chart of {day} cannot be read: {getattr(error, 'strerror', None) or error}")
         return Chart(day, place, source, digest)
 
 
@@ -97,7 +97,7 @@ class IceView:
     def __init__(
         self, chart: Chart | NoChart | None, when: datetime, reach_lat_deg: tuple[float, float]
     ) -> None:
-        self._chart = chart
+        self.chart = chart
         self._when = when
         self._reach = reach_lat_deg
         self._trouble: str | None = None
@@ -105,13 +105,13 @@ class IceView:
 
     def flags(self, lon_deg: NDArray[np.float64], lat_deg: NDArray[np.float64]) -> list[Flag | None]:
         """Return the flag of each place, None where no ice is known."""
-        if not isinstance(self._chart, Chart):
+        if not isinstance(self.chart, Chart):
             return [None] * len(lon_deg)
         try:
-            answers = _answers(self._chart.path, lon_deg, lat_deg)
+            answers = _answers(self.chart.path, lon_deg, lat_deg)
         except Exception as error:
             # A broken chart must not lose a scene: rasterio, GDAL and shapely raise whatever they meet.
-            self._trouble = f"the chart of {self._chart.day} cannot be read: {type(error).__name__}: {error}"
+            self._trouble = f"the chart of {self.chart.day} cannot be read: {type(error).__name__}: {error}"
             return [None] * len(lon_deg)
         self._unknown = sum(not known for _, known in answers)
         return [self._flag(percent) if known else None for percent, known in answers]
@@ -119,28 +119,28 @@ class IceView:
     def status(self) -> Mapping[str, float | int | str]:
         """Say what is known of ice over the scene."""
         important = int(any(matters(lat) for lat in self._reach))
-        if self._trouble or not isinstance(self._chart, Chart):
+        if self._trouble or not isinstance(self.chart, Chart):
             reason = self._trouble or (
-                self._chart.reason if isinstance(self._chart, NoChart) else "no layer is set"
+                self.chart.reason if isinstance(self.chart, NoChart) else "no layer is set"
             )
             return {"status": "unknown", "reason": reason, "matters": important}
         return {
             "status": "known",
-            "date": self._chart.day.isoformat(),
-            "age_days": (self._when.date() - self._chart.day).days,
-            "source": self._chart.source,
+            "date": self.chart.day.isoformat(),
+            "age_days": (self._when.date() - self.chart.day).days,
+            "source": self.chart.source,
             "places_unknown": self._unknown,
             "matters": important,
         }
 
     def _flag(self, percent: float | None) -> Flag | None:
-        if percent is not None and percent < LEAST_PERCENT or not isinstance(self._chart, Chart):
+        if percent is not None and percent < LEAST_PERCENT or not isinstance(self.chart, Chart):
             return None
         evidence: dict[str, float | int | str] = {} if percent is None else {"concentration_percent": percent}
         evidence |= {
-            "date": self._chart.day.isoformat(),
-            "age_days": (self._when.date() - self._chart.day).days,
-            "layer": f"{self._chart.source} {self._chart.digest}",
+            "date": self.chart.day.isoformat(),
+            "age_days": (self._when.date() - self.chart.day).days,
+            "layer": f"{self.chart.source} {self.chart.digest}",
         }
         return Flag("sea_ice", evidence)
 
@@ -176,8 +176,9 @@ def _of_polygons(path: Path, lon_deg: NDArray[np.float64], lat_deg: NDArray[np.f
         percents.append(None if stated is None else float(stated))
         shapes.append(shape(feature["geometry"]))
     answers: list[Answer] = []
-    for point in shapely.points(lon_deg, lat_deg):
-        inside = [percents[i] for i, area in enumerate(shapes) if area.covers(point)]
+    turned = [shapely.points(lon_deg + turn, lat_deg) for turn in (-360.0, 0.0, 360.0)]
+    for points in zip(*turned, strict=True):  # a chart may write longitudes beyond 180 degrees
+        inside = [percents[i] for i, area in enumerate(shapes) if any(area.covers(p) for p in points)]
         stated = [percent for percent in inside if percent is not None]
         if inside:
             answers.append((max(stated) if stated else None, True))

@@ -105,7 +105,7 @@ class Infrastructure:
             {
                 "distance_m": round(distance),
                 "kind": structure.kind,
-                "name": structure.name,
+                "structure": structure.name,
                 "layer": self.version,
             },
         )

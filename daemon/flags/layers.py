@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daemon.flags.ice import Chart, IceView, SeaIce
+from daemon.flags.ice import Chart, IceView, NoChart, SeaIce
 from daemon.flags.infrastructure import Infrastructure, infrastructure_status
 from daemon.flags.rfi import rfi_status
 
@@ -45,13 +45,22 @@ class Layers:
             SeaIce(sea_ice, sea_ice_max_age_days) if sea_ice else None,
         )
 
-    def version(self, when: datetime) -> str | None:
-        """Return what a result depends on, of the layers that hold for a time; None without any."""
+    def chart(self, when: datetime) -> Chart | NoChart | None:
+        """Return the ice chart that holds for a time, or why there is none; None without the layer."""
+        return self.sea_ice.chart(when) if self.sea_ice else None
+
+    def version(self, when: datetime, chart: Chart | NoChart | None = None) -> str | None:
+        """Return what a result depends on, of the layers that hold for a time; None without any.
+
+        Args:
+            when: time of the acquisition.
+            chart: that holds then, where it is known: a newer one may come while a scene is looked at.
+        """
         parts = []
         if self.infrastructure is not None:
             parts.append(f"infrastructure {self.infrastructure.version} {self.infrastructure_radius_m:g} m")
         if self.sea_ice is not None:
-            chart = self.sea_ice.chart(when)
+            chart = chart or self.chart(when)
             parts.append(
                 f"ice {chart.source} {chart.day} {chart.digest}"
                 if isinstance(chart, Chart)
@@ -63,7 +72,7 @@ class Layers:
         """Return what is known of ice over a scene."""
         _, south, _, north = scene.footprint.bounds
         when = scene.name.start
-        return IceView(self.sea_ice.chart(when) if self.sea_ice else None, when, (south, north))
+        return IceView(self.chart(when), when, (south, north))
 
     def status(self, scene: Scene, ice: IceView) -> Status:
         """Say what is known for a scene: infrastructure, sea ice, interference."""

@@ -66,6 +66,8 @@ def sidelobe_flag(scene: Scene, bright: BrightMap, size: Measure, box_px: Box) -
         across = (size.sample_px - sample) * scene.spacing_m[1]
         distance, aside = (abs(across), abs(down)) if arm == "range" else (abs(down), abs(across))
         level = _level(scene, box_px, (0.0, 0.0))
+        if level <= 0:
+            continue
         below = 10 * np.log10(place.power / level)
         if aside > _ASIDE_M or distance < _NEAREST_M or below < envelope_db(distance, arm) - _MARGIN_DB:
             continue

@@ -265,6 +265,7 @@ def _above_saddle(
         joined = (piece & (outside_px > BESIDE_PX) & (excess > peak)).any()
         if joined and level[seed] >= peak / 2:
             piece &= outside_px <= BESIDE_PX
+            piece[seed] = True  # which may lie a pixel farther out
         elif joined:
             continue
         line, sample = np.nonzero(piece)

@@ -126,7 +126,7 @@ def fail(session: Session, origin: Origin | None, accepted: Accepted, error: Exc
     acquisition, product = _locked(session, accepted)
     if product.state in (None, "failed"):
         product.state = "failed"
-        product.error_class, product.error_message = type(error).__name__, _said(error)
+        product.error_class, product.error_message = type(error).__name__, said(error)
     _close_attempts(session, product.id)
     session.flush()
     _settle(session, acquisition)
@@ -167,7 +167,7 @@ def postpone(
             product_id=accepted.product_id,
             number=number,
             error_class=type(error).__name__,
-            error_message=_said(error),
+            error_message=said(error),
             next_attempt_at=next_at,
         )
     )
@@ -187,7 +187,7 @@ def dead_letter(session: Session, origin: Origin, payload: bytes | None, error: 
         product_id=None,
         payload=payload,
         error_class=type(error).__name__,
-        error_message=_said(error),
+        error_message=said(error),
     )
 
 
@@ -200,7 +200,7 @@ def end_message(session: Session, origin: Origin, accepted: Accepted, error: Exc
         product_id=accepted.product_id,
         payload=None,
         error_class=type(error).__name__ if error else None,
-        error_message=_said(error) if error else None,
+        error_message=said(error) if error else None,
     )
 
 
@@ -231,6 +231,12 @@ def accepted_again(session: Session, due: Due) -> Accepted:
 def lock(session: Session, key: str) -> None:
     """Hold an advisory lock until the transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+
+
+def said(error: Exception) -> str:
+    """Return an error's text as PostgreSQL can hold it; the database's own without statement and values."""
+    text = str(error.orig if isinstance(error, DBAPIError) else error)
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def _resolve(session: Session, name: ProductName, footprint: dict[str, Any] | None) -> Acquisition:
@@ -291,7 +297,7 @@ def _accepted(session: Session, product: Product) -> Accepted:
             .order_by(is_current.desc(), Run.recorded.desc())
             .limit(1)
         ).one()
-        done = Versions(run.code, run.land, run.prior, run.engine, run.backend, run.settings)
+        done = Versions(run.code, run.land, run.prior, run.engine, run.backend, run.settings, run.layers)
     return Accepted(product.acquisition_id, product.id, product.name, product.uri, done)
 
 
@@ -371,9 +377,3 @@ def _upsert_message(session: Session, origin: Origin, **fields: Any) -> None:
     fields["event_id"] = origin.event_id
     values = insert(Message).values(**place, **fields)
     session.execute(values.on_conflict_do_update(index_elements=list(place), set_=fields))
-
-
-def _said(error: Exception) -> str:
-    """Return an error's text as PostgreSQL can hold it; the database's own without statement and values."""
-    text = str(error.orig if isinstance(error, DBAPIError) else error)
-    return text.replace("\0", "").encode(errors="replace").decode()

@@ -103,6 +103,7 @@ def multipolygon(geometry: BaseGeometry | Mapping[str, Any] | None) -> WKTElemen
             raise MessageError(f"the footprint is not GeoJSON: {error}") from error
     if polygon.is_empty:
         return None
+    polygon = shapely.force_2d(polygon)  # GeoJSON may state heights, the column has none
     if polygon.geom_type == "Polygon":
         polygon = shapely.MultiPolygon([polygon])
     if polygon.geom_type != "MultiPolygon":

@@ -30,7 +30,9 @@ class Store:
         self.engine: Engine = create_engine(
             self.url,
             pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # what locks and upserts count on
             pool_size=2,
+            hide_parameters=True,  # an error's text, and a traceback in the log, holds no values
             connect_args={"connect_timeout": connect_timeout_s, "application_name": "fusar"},
         )
 
@@ -54,7 +56,7 @@ class Store:
 def _url(text: str) -> URL:
     try:
         url = make_url(text)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         raise ConfigError(
             "FUSAR_STORE__URL is not a URL: expected postgresql+psycopg://user:password@host:port/database"
         ) from None  # the text may hold a password

@@ -117,7 +117,7 @@ RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
             'offset_m', round(ST_Distance(ghost.source, $1)),
             'slice', other.current_run_id,
             'source_id', (
-                SELECT source.id FROM detection source
+                SELECT coalesce(source.duplicate_of, source.id) FROM detection source
                 WHERE source.run_id = ghost.run_id
                     AND ST_DWithin(source.position, ghost.source, greatest(60, source.length_m / 2 + 30))
                 ORDER BY ST_Distance(source.position, ghost.source), source.id LIMIT 1
@@ -128,9 +128,11 @@ RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE AS $$
             AND other.mode = own.mode AND other.id <> own.id
         JOIN ghost_place ghost ON ghost.run_id = other.current_run_id
         WHERE own.id = $3
+            AND ST_DWithin(ghost.position, $1, 350)  -- the widest: a constant, so that the index serves
             AND ST_DWithin(ghost.position, $1, 50 + 100 * ghost."order")
             AND ghost.brightness_db - $2 BETWEEN CASE ghost."order" WHEN 1 THEN 19 ELSE 22 END AND 40
-        ORDER BY ghost."order", ghost.brightness_db DESC, ghost.id
+        ORDER BY ghost."order", ghost.brightness_db DESC,
+            ghost.source_line_px, ghost.source_sample_px, ghost.run_id
         LIMIT 1
     ), '{}'::jsonb)
 $$

@@ -10,13 +10,16 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import DataError
 
+from daemon import publish
 from daemon.agent import SceneWorker, in_thread
-from daemon.config import SceneSettings
+from daemon.config import KafkaSettings, SceneSettings
 from daemon.errors import ConfigError, SceneCorrupt, SceneUnsupported, SourceUnavailable, StoreUnavailable
 from daemon.publish import scene_of
 from daemon.store import ledger
 from daemon.store.ledger import Accepted, Origin
+from daemon.store.session import Store
 from engine.errors import BackendError, DeviceLost
 from tests.support import tiny
 
@@ -225,3 +228,37 @@ def test_a_thread_gives_its_value_or_its_error() -> None:
     assert asyncio.run(in_thread(lambda a: a + 1, 2)) == 3
     with pytest.raises(KeyError):
         asyncio.run(in_thread(fail))
+
+
+@pytest.mark.parametrize("errors", [["record"], ["record", "fail"]])
+def test_the_log_holds_no_statement_of_the_database(
+    book: Book, caplog: pytest.LogCaptureFixture, errors: list[str]
+) -> None:
+    broken = DataError("INSERT INTO run", {"id": "a value"}, ValueError("out of range"), hide_parameters=True)
+    book.errors = {name: [broken] for name in errors}
+    handle(worker(book), message())
+    said = [record.getMessage() for record in caplog.records]
+    assert any("DataError: out of range" in text for text in said)
+    assert not any("INSERT" in text or "a value" in text for text in said)
+
+
+def test_a_dead_letter_holds_no_statement_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+
+    class Fake(nullcontext):  # type: ignore[type-arg]
+        def __enter__(self) -> Any:
+            return self
+
+        def send(self, *args: Any) -> None:
+            sent.append(args)
+
+    monkeypatch.setattr(publish, "Publisher", Fake)
+    broken = DataError("INSERT INTO run", {"id": "a value"}, ValueError("out of range"))
+    publish.send_dead(KafkaSettings(), ORIGIN, None, b"x", broken)
+    assert dict(sent[0][3])["error_message"] == b"out of range"
+
+
+def test_errors_of_statements_hold_no_values() -> None:
+    store = Store("postgresql://user@host/base")
+    assert store.engine.hide_parameters
+    store.close()

@@ -6,6 +6,7 @@ import pytest
 
 from daemon import config
 from daemon.errors import ConfigError
+from daemon.store.session import Store
 
 
 def test_groups_nest_with_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +63,9 @@ def test_every_setting_has_one_sentence() -> None:
     for name, sentence in config.describe():
         assert sentence.endswith("."), name
         assert sentence in config.table()
+
+
+def test_a_port_that_is_no_number_does_not_tell_the_password() -> None:
+    with pytest.raises(ConfigError, match="FUSAR_STORE__URL") as caught:
+        Store("postgresql://user:hidden@more:secret@host/base")
+    assert "hidden" not in str(caught.value) and "secret" not in str(caught.value)

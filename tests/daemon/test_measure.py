@@ -387,3 +387,21 @@ def test_only_the_strongest_candidates_are_measured():
     candidates = [found(0, 150.0, 150.0, 20.0), found(1, 150.0, 150.0, 30.0)]
     got = measure_candidates(scene, candidates, most=1)
     assert got[0] == candidates[0] and got[1].length_m is not None
+
+
+def test_a_dark_place_beside_a_brighter_neighbour_is_measured() -> None:
+    """Nothing near the box stands out by itself: the seed lies a pixel beyond, on the neighbour's flank."""
+    power = np.random.default_rng(0).gamma(4, 1 / 4, (1, 51, 51)) * 0.01
+    power[0, 16:35, 20:31] = 0.003
+    for step, column in enumerate(range(31, 40)):
+        power[0, 22:29, column] = 0.01 * (40 + 60 * step)
+    dark = Patch(
+        intensity=power,
+        nesz=np.full_like(power, 0.001),
+        valid=np.ones(power.shape, bool),
+        origin_px=(0, 0),
+        spacing_m=(10.0, 10.0),
+        box_px=(24.0, 24.0, 27.0, 27.0),
+        land=None,
+    )
+    assert measure_patch(dark).sample_px <= 32.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import shapely
-from sqlalchemy import URL
+from sqlalchemy import URL, text
 
 from daemon.domain import GhostPlace, SceneResult, detection_id
 from daemon.publish import scene_of
@@ -289,3 +289,61 @@ def test_a_populated_database_goes_up_and_down(administrator: URL) -> None:
     finally:
         store.close()
         execute(administrator, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize(("order", "north_m", "found"), [(3, 345, True), (3, 355, False), (2, 255, False)])
+def test_a_ghost_of_higher_order_may_lie_farther_off(
+    store: Store, order: int, north_m: float, found: bool
+) -> None:
+    place = replace(ghost_place(7.0, 25.0), order=order)
+    record(store, scene(product(START), [], ghosts=[place]))
+    ghost = scene(product(START + timedelta(seconds=25)), [(135.0, 7.0 + north_m / M_PER_DEG, 300.0)])
+    record(store, ghost)
+    assert ("azimuth_ghost" in flags_at(store, ghost)) == found
+
+
+def test_the_source_of_a_ghost_is_named_by_what_stands_for_it(store: Store) -> None:
+    metre = 1 / M_PER_DEG
+    cut = scene(product(START), [(134.98, 6.96, 995.0)], ghosts=[ghost_place(7.0)])
+    after = product(START + timedelta(seconds=25))
+    whole = scene(after, [(134.98, 6.96 + 5 * metre, 20.0), (135.0, 7.0 + 60 * metre, 300.0)])
+    record(store, cut)
+    record(store, whole)
+    assert rows(store, "SELECT id, duplicate_of FROM detection WHERE duplicate_of IS NOT NULL") == [
+        (cut.detections[0].id, whole.detections[0].id)
+    ]
+    [(flags,)] = rows(store, f"SELECT flags FROM current_detections WHERE id = '{whole.detections[1].id}'")
+    assert flags["azimuth_ghost"]["source_id"] == whole.detections[0].id
+
+
+def test_of_equal_ghosts_the_first_source_counts_whatever_was_written_first(store: Store) -> None:
+    places = [replace(ghost_place(7.0), source_line_px=line) for line in (900, 700)]
+    for order in (places, places[::-1]):
+        clear(store)
+        record(store, scene(product(START), [], ghosts=order))
+        ghost = scene(product(START + timedelta(seconds=25)), [(135.0, 7.0, 300.0)])
+        record(store, ghost)
+        assert flags_at(store, ghost)["azimuth_ghost"]["source_line_px"] == 700
+
+
+def test_ghost_places_are_found_by_the_index(store: Store) -> None:
+    record(store, scene(product(START), [], ghosts=[ghost_place(7.0)]))
+    execute(
+        store.url,
+        """
+        INSERT INTO ghost_place (run_id, "order", position, source, source_line_px, source_sample_px,
+            source_db, brightness_db)
+        SELECT run_id, 1, ST_Point(90 + n % 100, n / 1000.0)::geography, source, n, 1, 24, 20
+        FROM ghost_place, generate_series(1, 20000) AS n
+        """,
+        "ANALYZE ghost_place",
+    )
+    ghost = scene(product(START + timedelta(seconds=25)), [(135.0, 7.0, 300.0)])
+    record(store, ghost)
+    scans = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'idx_ghost_place_position'"
+    [(before,)] = rows(store, scans)
+    with store.transaction() as session:
+        session.execute(text("SELECT flags FROM current_detections"))
+        session.execute(text("SELECT pg_stat_force_next_flush()"))
+    [(after,)] = rows(store, scans)
+    assert after > before

@@ -344,3 +344,31 @@ def test_errors_of_the_database_are_ours(store_url: str, administrator: URL) -> 
             status.read(session)
         store.close()
         assert str(administrator.password) not in str(caught.value)
+
+
+def test_what_a_run_was_done_by_is_read_back_whole(store: Store) -> None:
+    versions = Versions("test", "land-1", "prior-1", "bundle-1", "ort fp32", "settings-1", layers="x")
+    record(store, versions=versions)
+    assert accept(store).done == versions
+
+
+def test_footprints_lose_their_heights(store: Store) -> None:
+    ring = [[0, 0, 5.0], [1, 0, 5.0], [1, 1, 5.0], [0, 0, 5.0]]
+    scene = scene_of(place(tiny.NAME)).model_dump(by_alias=True)
+    with store.transaction() as session:
+        ledger.accept(
+            session,
+            SceneAcquired.model_validate({**scene, "footprint": {"type": "Polygon", "coordinates": [ring]}}),
+        )
+    assert rows(store, "SELECT ST_AsText(footprint) FROM acquisition") == [
+        ("MULTIPOLYGON(((0 0,1 0,1 1,0 0)))",)
+    ]
+
+
+def test_transactions_are_isolated_as_the_locks_expect(store: Store, store_url: str) -> None:
+    name = store.url.database
+    execute(store.url, f"ALTER DATABASE {name} SET default_transaction_isolation TO 'serializable'")
+    other = Store(store_url)
+    with other.transaction() as session:
+        assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+    other.close()

@@ -8,11 +8,13 @@ import pytest
 import rasterio
 from affine import Affine
 
+from daemon import pipeline
 from daemon.errors import ConfigError
 from daemon.flags.ice import Chart, IceView, NoChart, SeaIce, matters
 from daemon.flags.infrastructure import Infrastructure
 from daemon.flags.layers import Layers
-from tests.support.sea import sea_scene
+from daemon.scan import scan
+from tests.support.sea import BrightEngine, FakeLand, sea_scene
 
 WHEN = datetime(2024, 2, 12, 5, 30, tzinfo=timezone.utc)
 CSV = """lon,lat,kind,name,valid_from,valid_to
@@ -55,7 +57,7 @@ def test_a_structure_within_the_radius_is_named(structures) -> None:
     assert flag.evidence == {
         "distance_m": 150,
         "kind": "turbine",
-        "name": "A1",
+        "structure": "A1",
         "layer": structures.version,
     }
     assert structures.flag(4.0 + east_150_m, 52.0, WHEN, 140.0) is None
@@ -65,7 +67,7 @@ def test_a_structure_counts_while_it_stands(structures) -> None:
     before = datetime(2020, 4, 30, 23, tzinfo=timezone.utc)
     assert structures.flag(4.0, 52.0, before, 200.0) is None
     assert structures.flag(4.1, 52.0, WHEN, 200.0) is None, "taken down that day"
-    assert structures.flag(4.2, 52.0, WHEN, 200.0).evidence["name"] == "C"
+    assert structures.flag(4.2, 52.0, WHEN, 200.0).evidence["structure"] == "C"
 
 
 def test_the_version_is_that_of_the_content(tmp_path, structures) -> None:
@@ -219,3 +221,40 @@ def test_the_layers_of_a_scene_have_versions_and_a_status(tmp_path) -> None:
     chart(tmp_path, "20210118", scale=0.5)  # the same chart, written again with other content
     assert layers.version(scene.name.start) != first
     assert layers.version(WHEN).endswith("ice unknown")
+
+
+@pytest.mark.parametrize(("chart_lon", "lon"), [(180.5, -179.5), (-179.5, 180.0 + 0.5), (179.5, 179.5)])
+def test_polygons_across_the_antimeridian(tmp_path, chart_lon, lon) -> None:
+    west, east = chart_lon - 0.1, chart_lon + 0.1
+    ring = [[west, 65.0], [east, 65.0], [east, 66.0], [west, 66.0], [west, 65.0]]
+    write(tmp_path, "ice.geojson", geojson(({"type": "Polygon", "coordinates": [ring]}, {})))
+    index(tmp_path, d20240212="ice.geojson")
+    flags = view(tmp_path).flags(np.array([lon, lon + 0.3]), np.array([65.5, 65.5]))
+    assert [flag is not None for flag in flags] == [True, False]
+
+
+def test_an_index_that_misleads_the_reader_is_no_chart(tmp_path) -> None:
+    index(tmp_path, d20240211="a\0b.tif")
+    assert "2024-02-11" in view(tmp_path).status()["reason"]
+    write(tmp_path, "index.json", "[" * 200_000)
+    assert "RecursionError" in view(tmp_path).status()["reason"]
+
+
+def test_a_result_is_of_the_chart_that_its_key_names(tmp_path, monkeypatch) -> None:
+    """A chart that appears while a scene is looked at is the next result's."""
+    scene = sea_scene((60, 60))
+    chart(tmp_path, "20210117")
+    index(tmp_path, d20210117="20210117.tif")
+    layers = Layers.open(sea_ice=tmp_path / "index.json")
+
+    def scan_meanwhile(*args, **kwargs):
+        chart(tmp_path, "20210118")
+        index(tmp_path, d20210117="20210117.tif", d20210118="20210118.tif")
+        return scan(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "scan", scan_meanwhile)
+    sea = FakeLand(np.zeros(scene.shape, bool))
+    result = pipeline.process_scene(scene, sea, BrightEngine(), None, layers=layers)
+    assert "2021-01-17" in result.versions.layers
+    assert result.layers["sea_ice"]["date"] == "2021-01-17"
+    assert "2021-01-18" in layers.version(scene.name.start)

@@ -78,3 +78,15 @@ def test_beside_the_cross_nothing_is_a_sidelobe() -> None:
 def test_an_ordinary_ship_casts_none() -> None:
     at = SOURCE[0], SOURCE[1] + 20
     assert flag_at(with_point(5.0, [(at, -8.0)]), *at) is None
+
+
+def test_a_box_without_data_is_no_sidelobe() -> None:
+    """The ship beside the product's border is brighter than nothing, and its box lies beyond."""
+    scene = with_point(38.0, [((SOURCE[0], SOURCE[1] - 98), -3.0)])
+    valid = np.ones(SHAPE, bool)
+    valid[:, : SOURCE[1] - 99] = False
+    scene = replace(scene, valid=valid)
+    column = SOURCE[1] - 104
+    box = (column, SOURCE[0] - 1.0, column + 3.0, SOURCE[0] + 2.0)
+    size = Measure(SOURCE[0], column, 30.0, 20.0, 50.0, None, None, 0.0, 12.0, "pixels", 0)
+    assert sidelobe_flag(scene, bright_map(scene), size, box) is None
