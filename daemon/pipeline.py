@@ -164,6 +164,7 @@ def process_scene(
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
         )
+    notes += around.notes
     outcome, reason = _outcome(scanned.coverage)
     states = Counter(candidate.state for candidate in candidates)
     saturated = scanned.saturated or left_out > 0 or any(a.outcome == "saturated" for a in answers)
