@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from daemon.domain import Box, Candidate, Detection, detection_id
 from daemon.flags.all import Subject, Surroundings, flags_of, link
@@ -77,6 +81,7 @@ def detections_of(
         Detections by line and sample, and counts of the objects that are none, by reason.
     """
     measured: list[tuple[Found, Sequence[int], Measure]] = []
+    places = Places(context.scene.spacing_m)
     none = {
         "objects_measured_twice": 0,
         "objects_without_echo": 0,
@@ -87,7 +92,7 @@ def detections_of(
         sorted(found, key=lambda pair: (-pair[0].score, pair[0].box_px)), 1
     ):
         size = measure(context.scene, item.box_px, context.land)
-        if any(_same_pixels(size, other, context.scene.spacing_m) for _, _, other in measured):
+        if places.taken(size):
             none["objects_measured_twice"] += 1
         elif size.how == "box" and not indices:
             none["objects_without_echo"] += 1
@@ -97,6 +102,7 @@ def detections_of(
             none["objects_too_long"] += 1
         else:
             measured.append((item, indices, size))
+            places.take(size)
         report(done / len(found))
     at = np.array([(size.line_px, size.sample_px) for _, _, size in measured]).reshape(-1, 2)
     lon, lat = context.scene.geometry.lonlat(at[:, 0], at[:, 1])
@@ -105,6 +111,7 @@ def detections_of(
     ratio = context.scene.geometry.range_to_velocity_s(at[:, 0], at[:, 1])
     azimuth = context.scene.geometry.heading_deg(at[:, 0], at[:, 1])
     shift = context.scene.geometry.shift_bound_m(at[:, 0], at[:, 1])
+    nearest = nearest_m(context.candidates, at, context.scene.spacing_m)
     by_cell = dict(zip(asked.cells, zip(asked.requests, asked.replies, strict=True), strict=True))
     ranks: Counter[tuple[int, int]] = Counter()
     detections: list[Detection] = []
@@ -142,7 +149,7 @@ def detections_of(
                 shift_bound_m=round(float(shift[i]), 1),
             )
         )
-        subjects.append(_subject(context, item, indices, detections[-1], size, answer))
+        subjects.append(_subject(context, item, indices, detections[-1], size, answer, nearest[i]))
         ranks[place] += 1
     flags = flags_of(context.around, subjects)
     detections = [replace(d, flags=marks) for d, marks in zip(detections, flags, strict=True)]
@@ -151,15 +158,44 @@ def detections_of(
     return tuple(detections), none
 
 
-def _same_pixels(a: Measure, b: Measure, spacing_m: tuple[float, float]) -> bool:
-    if a.how == "box" or b.how == "box":
-        return False
-    apart = np.hypot((a.line_px - b.line_px) * spacing_m[0], (a.sample_px - b.sample_px) * spacing_m[1])
-    return bool(apart < RESOLUTION_M)
+class Places:
+    """Where objects were measured, on a grid, so that each is compared with its neighbours alone."""
+
+    def __init__(self, spacing_m: tuple[float, float]) -> None:
+        self._spacing_m = spacing_m
+        self._cells: dict[tuple[int, int], list[tuple[float, float]]] = {}
+
+    def take(self, size: Measure) -> None:
+        """Note where an object was measured; a box alone is no measurement."""
+        if size.how != "box":
+            self._cells.setdefault(self._cell(size), []).append((size.line_px, size.sample_px))
+
+    def taken(self, size: Measure) -> bool:
+        """Whether the same pixels were measured before."""
+        if size.how == "box":
+            return False
+        row, col = self._cell(size)
+        down_m, across_m = self._spacing_m
+        return any(
+            math.hypot((size.line_px - line) * down_m, (size.sample_px - sample) * across_m) < RESOLUTION_M
+            for near in itertools.product((row - 1, row, row + 1), (col - 1, col, col + 1))
+            for line, sample in self._cells.get(near, ())
+        )
+
+    def _cell(self, size: Measure) -> tuple[int, int]:
+        down_m, across_m = self._spacing_m
+        width = 2 * RESOLUTION_M
+        return math.floor(size.line_px * down_m / width), math.floor(size.sample_px * across_m / width)
 
 
 def _subject(
-    context: Context, item: Found, indices: Sequence[int], detection: Detection, size: Measure, answer: Answer
+    context: Context,
+    item: Found,
+    indices: Sequence[int],
+    detection: Detection,
+    size: Measure,
+    answer: Answer,
+    nearest: float | None,
 ) -> Subject:
     return Subject(
         size=size,
@@ -169,7 +205,7 @@ def _subject(
         shore_m=_land_distance_m(context, size),
         saturated=answer.outcome == "saturated",
         candidate=bool(indices),
-        nearest_m=_nearest_m(context, size),
+        nearest_m=nearest,
         neighbour=f"{item.cell.row},{item.cell.col}" if item.neighbour else None,
     )
 
@@ -185,12 +221,17 @@ def _is_lands(context: Context, size: Measure, candidate: bool) -> bool:
     return distance_m is not None and (distance_m <= context.coast_m or not candidate)
 
 
-def _nearest_m(context: Context, size: Measure) -> float | None:
-    if not context.candidates:
-        return None
-    at = np.array([(candidate.line_px, candidate.sample_px) for candidate in context.candidates])
-    apart = (at - [size.line_px, size.sample_px]) * np.array(context.scene.spacing_m)
-    return float(np.hypot(*apart.T).min())
+def nearest_m(
+    candidates: Sequence[Candidate], at_px: NDArray[np.float64], spacing_m: tuple[float, float]
+) -> list[float | None]:
+    """Return the distance from each place, [n, 2], to the nearest candidate; None where there is none."""
+    if not candidates or not len(at_px):
+        return [None] * len(at_px)
+    spacing = np.array(spacing_m)
+    known = np.array([(candidate.line_px, candidate.sample_px) for candidate in candidates])
+    _, nearest = cKDTree(known * spacing).query(at_px * spacing)
+    apart = (known[nearest] - at_px) * spacing
+    return [float(distance) for distance in np.hypot(*apart.T)]
 
 
 def _brightness_db(context: Context, box_px: Box) -> float | None:

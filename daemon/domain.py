@@ -115,6 +115,7 @@ class SceneInfo:
     shape: tuple[int, int]  # lines, samples
     spacing_m: tuple[float, float]  # azimuth, range
     footprint: Any  # shapely geometry, longitude and latitude
+    annotated: bool = True  # whether it came with its annotation: AWS's layout may not, and measures less
 
     @property
     def sensor(self) -> str:
@@ -310,6 +311,7 @@ def run_key(scene: SceneInfo, versions: Versions) -> str:
         versions.backend,
         versions.settings,
         *([versions.layers] if versions.layers is not None else []),
+        *([] if scene.annotated else [False]),
     )
 
 

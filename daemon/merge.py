@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from daemon.domain import Box, Candidate, CandidateState
 from engine.runtime.image import Cell, cell_of
@@ -73,9 +74,19 @@ def unique(found: Iterable[Found], spacing_m: tuple[float, float]) -> list[Found
 
     Neither the order of the input nor doing it twice changes the result.
     """
+    items = sorted(found, key=lambda f: (f.neighbour, -f.score, f.box_px, f.label, f.cell))
+    if not items:
+        return []
+    at_m = np.array([item.centre_px for item in items]) * spacing_m
+    tree = cKDTree(at_m)
     kept: list[Found] = []
-    for item in sorted(found, key=lambda f: (f.neighbour, -f.score, f.box_px, f.label, f.cell)):
-        if not any(_same(item, other, spacing_m) for other in kept):
+    stays = np.zeros(len(items), bool)
+    for index, item in enumerate(items):
+        # No farther than this can another be the same, whatever its own extent.
+        reach_m = max(_SAME_M, _SAME_SHARE * item.extent_m(spacing_m)) + 1e-3
+        near = tree.query_ball_point(at_m[index], reach_m)
+        if not any(stays[other] and _same(item, items[other], spacing_m) for other in near):
+            stays[index] = True
             kept.append(item)
     return sorted(kept, key=lambda f: (f.centre_px, f.box_px))
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,7 @@ def process_scene(
     report = progress or (lambda stage, done: None)
     report("open", 1.0)
     clock = _Clock(open=opened_s)
-    info = scene_info(scene)
+    info = replace(scene_info(scene), annotated=scene.annotation is not None)
     ice = layers.ice_view(scene)
     versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start, ice.chart))
     not_trained = _not_trained_at(info, predictor)
@@ -164,6 +164,7 @@ def process_scene(
             [(f, m) for f, m in zip(found, matched, strict=True) if f.score >= settings.score_threshold],
             lambda done: report("measure", done),
         )
+    notes += around.notes
     outcome, reason = _outcome(scanned.coverage)
     states = Counter(candidate.state for candidate in candidates)
     saturated = scanned.saturated or left_out > 0 or any(a.outcome == "saturated" for a in answers)

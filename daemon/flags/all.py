@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from daemon.domain import Flag
+from daemon.domain import Flag, FlagName
+from daemon.errors import DaemonError
 from daemon.flags.ghosts import ghost_flag
 from daemon.flags.rfi import rfi_flag
 from daemon.flags.sidelobes import sidelobe_flag
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from daemon.measure import Measure
     from daemon.scene.product import Scene
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
@@ -31,6 +35,24 @@ class Surroundings:
     bright: BrightMap
     layers: Layers
     ice: IceView
+    notes: list[str] = field(default_factory=list)  # flags that could not be told, each fault once
+
+    def attempt(self, name: FlagName, flag: Callable[[], Flag | None]) -> Flag | None:
+        """Return a flag; one that fails becomes a note, since no flag is worth its scene.
+
+        Raises:
+            DaemonError: the product cannot be read: that is the scene's failure, not the flag's.
+        """
+        try:
+            return flag()
+        except DaemonError:
+            raise
+        except Exception as error:
+            note = f"flag {name} failed: {type(error).__name__} {error}"
+            if note not in self.notes:
+                log.exception("flag %s failed", name)
+                self.notes.append(note)
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +126,15 @@ def link(detections: Sequence[Detection], scene: Scene) -> list[Detection]:
 
 def _of_pixels(around: Surroundings, subject: Subject) -> list[Flag | None]:
     scene, bright, size = around.scene, around.bright, subject.size
+    box_px, attempt = subject.box_px, around.attempt
     near = None if subject.shore_m is None else Flag("near_land", {"distance_m": round(subject.shore_m)})
-    sidelobe = sidelobe_flag(scene, bright, size, subject.box_px)
+    sidelobe = attempt("sidelobe", lambda: sidelobe_flag(scene, bright, size, box_px))
     return [
         near,
-        ghost_flag(scene, bright, size, subject.box_px),
+        attempt("azimuth_ghost", lambda: ghost_flag(scene, bright, size, box_px)),
         sidelobe,
-        None if sidelobe else wake_flag(scene, bright, size, subject.box_px),
-        rfi_flag(scene, size),
+        None if sidelobe else attempt("wake", lambda: wake_flag(scene, bright, size, box_px)),
+        attempt("rfi", lambda: rfi_flag(scene, size)),
         Flag("clipped", {"invalid_px": size.invalid_px}) if size.invalid_px else None,
     ]
 
@@ -133,4 +156,6 @@ def _of_layers(around: Surroundings, subject: Subject) -> list[Flag | None]:
     if layer is None:
         return []
     when, radius_m = around.scene.name.start, around.layers.infrastructure_radius_m
-    return [layer.flag(subject.lon_deg, subject.lat_deg, when, radius_m)]
+    return [
+        around.attempt("infrastructure", lambda: layer.flag(subject.lon_deg, subject.lat_deg, when, radius_m))
+    ]

@@ -43,7 +43,8 @@ class Accepted:
     product_id: int
     name: str
     uri: str
-    done: Versions | None  # of the run over this product that counts; None without one
+    kind: str  # SAFE | COG | AWS, as last announced
+    done: Versions | None  # of the run over this product as it is, if any
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,13 @@ def accept(session: Session, scene: SceneAcquired) -> Accepted:
         product = Product(
             acquisition_id=acquisition.id,
             name=name.id,
-            kind=scene.product.kind,
             product_type=scene.product_type,
             unique_id=name.unique_id,
             source=scene.source,
         )
         session.add(product)
     given = scene.product
-    product.uri = given.uri
+    product.uri, product.kind = given.uri, given.kind
     product.uuid = given.uuid or product.uuid
     product.size_bytes = given.size_bytes or product.size_bytes
     product.published = given.published or product.published
@@ -102,10 +102,12 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
             f"{accepted.uri} holds {found}, while {accepted.name} was announced: correct the notice"
         )
     acquisition, product = _locked(session, accepted)
-    known = session.get(Run, result.run_key) is not None
-    if not known:
-        insert_run(session, result, acquisition.id, product.id)
+    known = session.get(Run, result.run_key)
+    if known is None:
+        insert_run(session, result, acquisition.id, product.id, accepted.kind)
         _describe(acquisition, result)
+    else:
+        known.kind = accepted.kind
     product.ipf = result.scene.ipf
     product.error_class = product.error_message = None
     switched = _choose_current(session, acquisition, product, result.run_key)
@@ -118,7 +120,7 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
         mark_duplicates(session, acquisition)
     if origin:
         end_message(session, origin, accepted)
-    return switched or not known
+    return switched or known is None
 
 
 def fail(session: Session, origin: Origin | None, accepted: Accepted, error: Exception) -> None:
@@ -297,8 +299,9 @@ def _accepted(session: Session, product: Product) -> Accepted:
             .order_by(is_current.desc(), Run.recorded.desc())
             .limit(1)
         ).one()
-        done = Versions(run.code, run.land, run.prior, run.engine, run.backend, run.settings, run.layers)
-    return Accepted(product.acquisition_id, product.id, product.name, product.uri, done)
+        if run.kind == product.kind:  # another kind may hold more, or less
+            done = Versions(run.code, run.land, run.prior, run.engine, run.backend, run.settings, run.layers)
+    return Accepted(product.acquisition_id, product.id, product.name, product.uri, product.kind, done)
 
 
 def _locked(session: Session, accepted: Accepted) -> tuple[Acquisition, Product]:

@@ -31,14 +31,17 @@ _SUBDIVIDE = text(
 )
 
 
-def insert_run(session: Session, result: SceneResult, acquisition_id: int, product_id: int) -> None:
-    """Insert a run with its candidates, detections and coverage."""
+def insert_run(
+    session: Session, result: SceneResult, acquisition_id: int, product_id: int, kind: str
+) -> None:
+    """Insert a run over a product of a kind, with its candidates, detections and coverage."""
     run_id = result.run_key
     session.add(
         Run(
             id=run_id,
             acquisition_id=acquisition_id,
             product_id=product_id,
+            kind=kind,
             outcome=result.outcome,
             reason=result.reason,
             **asdict(result.versions),

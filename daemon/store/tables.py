@@ -176,6 +176,7 @@ class Run(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     acquisition_id: Mapped[int] = mapped_column(ForeignKey("acquisition.id"), index=True)
     product_id: Mapped[int] = mapped_column(ForeignKey("product.id"), index=True)
+    kind: Mapped[str]  # of the product as it was looked at last: its layout may change, and what it holds
     outcome: Mapped[str]
     reason: Mapped[str | None]
     code: Mapped[str]

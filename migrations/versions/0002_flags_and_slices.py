@@ -173,6 +173,9 @@ JOIN detection ON detection.run_id = run.id
 def upgrade() -> None:
     op.execute("DROP VIEW current_detections")
     op.create_index(op.f("ix_acquisition_current_run_id"), "acquisition", ["current_run_id"])
+    op.add_column("run", sa.Column("kind", sa.Text(), nullable=True))
+    op.execute("UPDATE run SET kind = product.kind FROM product WHERE product.id = run.product_id")
+    op.alter_column("run", "kind", nullable=False)
     op.add_column("run", sa.Column("layers", sa.Text(), nullable=True))
     op.add_column("run", _json("layer_status", "{}"))
     for name in _CANDIDATE:
@@ -217,7 +220,7 @@ def downgrade() -> None:
         op.drop_column("detection", name)
     for name in reversed(_CANDIDATE):
         op.drop_column("candidate", name)
-    for name in ("layer_status", "layers"):
+    for name in ("layer_status", "layers", "kind"):
         op.drop_column("run", name)
     op.drop_index(op.f("ix_acquisition_current_run_id"), table_name="acquisition")
     op.execute(_OLD_VIEW)

@@ -32,7 +32,7 @@ class Book:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[str] = []
         self.errors: dict[str, list[Exception]] = {}
-        self.accepted = Accepted(1, 2, tiny.NAME, f"/data/{tiny.NAME}.SAFE", None)
+        self.accepted = Accepted(1, 2, tiny.NAME, f"/data/{tiny.NAME}.SAFE", "SAFE", None)
         for name in ("accept", "record", "fail", "postpone", "dead_letter", "end_message", "claim_due"):
             monkeypatch.setattr(ledger, name, self._function(name))
 

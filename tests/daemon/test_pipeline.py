@@ -316,3 +316,10 @@ def test_a_real_scene_at_twenty_times_the_spacing(real_data):
     # Capes Henry to Lookout; the sea runs east to the Gulf Stream.
     west, south, east, north = result.coverage.valid_area.bounds
     assert -77.5 < west < -75.5 and -74.5 < east < -72 and 33.5 < south < 36 and 35 < north < 37.5
+
+
+def test_the_run_key_tells_whether_the_annotation_was_there(result):
+    assert not result.scene.annotated, "a scene without annotation"
+    whole = replace(result, scene=replace(result.scene, annotated=True))
+    assert whole.run_key != result.run_key
+    assert replace(whole, scene=replace(whole.scene, kind="AWS")).run_key == whole.run_key

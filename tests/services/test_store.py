@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -372,3 +373,31 @@ def test_transactions_are_isolated_as_the_locks_expect(store: Store, store_url: 
     with other.transaction() as session:
         assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
     other.close()
+
+
+def test_a_product_announced_as_another_kind_is_looked_at_again(store: Store) -> None:
+    notice = scene_of(place(tiny.NAME))
+    aws = notice.model_copy(update={"product": notice.product.model_copy(update={"kind": "AWS"})})
+
+    def announced(scene: SceneAcquired) -> Accepted:
+        with store.transaction() as session:
+            return ledger.accept(session, scene)
+
+    def recorded(accepted: Accepted, annotated: bool) -> None:
+        result = tiny.make_result(place(tiny.NAME))
+        bare = replace(result, scene=replace(result.scene, annotated=annotated), detections=())
+        with store.transaction() as session:
+            ledger.record(session, None, accepted, result if annotated else bare)
+
+    recorded(announced(aws), annotated=False)
+    assert announced(aws).done == tiny.VERSIONS
+    assert announced(notice).done is None
+    again = announced(notice)
+    assert again.done is None, "until it has been looked at"
+    recorded(again, annotated=True)
+    assert announced(notice).done == tiny.VERSIONS
+    assert rows(store, "SELECT kind FROM product") == [("SAFE",)]
+    assert rows(store, "SELECT count(*) FROM current_detections") == [(2,)]
+    recorded(announced(aws), annotated=True)
+    assert announced(aws).done == tiny.VERSIONS, "of the same run, which is not written twice"
+    assert count(store, Run) == 2

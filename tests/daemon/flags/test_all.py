@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from daemon.domain import FlagName
+from daemon.errors import SceneCorrupt, SourceUnavailable
+from daemon.flags import all as flags_all
 from daemon.flags.all import link
 from daemon.flags.infrastructure import Infrastructure
 from daemon.flags.layers import Layers
@@ -92,3 +94,25 @@ def test_linking_twice_changes_nothing(result) -> None:
         spacing_m = (10.0, 10.0)
 
     assert link(result.detections, Scene) == list(result.detections)
+
+
+def test_a_flag_that_fails_is_a_note_and_loses_no_scene(monkeypatch) -> None:
+    targets = [Target(100, 60, 80, 0, 48), Target(100, 140, 80, 0, 48)]
+    scene = sea_scene((200, 200), targets, seed=1)
+    land = FakeLand(np.zeros(scene.shape, bool))
+    whole = process_scene(scene, land, BrightEngine(), None)
+
+    def fails(error):
+        def flag(*args):
+            raise error
+
+        return flag
+
+    monkeypatch.setattr(flags_all, "ghost_flag", fails(TypeError("a bug")))
+    result = process_scene(scene, land, BrightEngine(), None)
+    assert len(result.detections) == len(whole.detections) == 2
+    assert [note for note in result.notes if "flag" in note] == ["flag azimuth_ghost failed: TypeError a bug"]
+    for error in (SourceUnavailable("away"), SceneCorrupt("broken")):
+        monkeypatch.setattr(flags_all, "ghost_flag", fails(error))
+        with pytest.raises(type(error)):
+            process_scene(scene, land, BrightEngine(), None)
