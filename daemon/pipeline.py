@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,7 @@ def process_scene(
     report = progress or (lambda stage, done: None)
     report("open", 1.0)
     clock = _Clock(open=opened_s)
-    info = replace(scene_info(scene), annotated=scene.annotation is not None)
+    info = scene_info(scene)
     ice = layers.ice_view(scene)
     versions = versions_of(land.version, predictor, prior, settings, layers.version(info.start, ice.chart))
     not_trained = _not_trained_at(info, predictor)

@@ -30,11 +30,11 @@ def candidates(scene: Scene, land: LandSource, settings: ScanSettings) -> NDArra
         exceeds, stands_out = _band(scene, polarisation, ground, settings)
         over |= exceeds
         np.maximum(contrast, np.where(exceeds, stands_out, 0), out=contrast)
-    joined = ndimage.binary_dilation(over, np.ones((3, 3)))
-    label, count = ndimage.label(joined, np.ones((3, 3)))
-    label[~over] = 0
-    weight = np.maximum(contrast - 1, 0)
-    return np.array(ndimage.center_of_mass(weight, label, np.arange(1, count + 1))).reshape(-1, 2)
+    label, count = ndimage.label(ndimage.binary_dilation(over, np.ones((3, 3))), np.ones((3, 3)))
+    places = np.nonzero(over)
+    which, weight = label[places] - 1, np.maximum(contrast[places] - 1, 1e-6)
+    mass = np.bincount(which, weight, count)
+    return np.stack([np.bincount(which, weight * at, count) / mass for at in places], 1)
 
 
 def _band(scene: Scene, polarisation: str, ground: Mask, settings: ScanSettings) -> tuple[Mask, Float32]:

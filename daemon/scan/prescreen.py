@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.domain import Candidate, Coverage
-from daemon.scan import band, thresholds
-from daemon.scan.band import BandScan, BandScanner, BandSettings, Exceeding, LandMap
+from daemon.scan import thresholds
+from daemon.scan.above import Exceeding, joined, selected, strongest
+from daemon.scan.band import BandScan, BandScanner, BandSettings, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
 from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
@@ -278,8 +279,8 @@ def _rows(parts: Sequence[Float32 | None]) -> Float32 | None:
 
 def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
     """Return the strongest of what was found, where every polarisation is sound."""
-    found = band.strongest(band.joined(scanned.found), most_cells)
-    return band.selected(found, sound[found.cell[:, 0], found.cell[:, 1]] > 0)
+    found = strongest(joined(scanned.found), most_cells)
+    return selected(found, sound[found.cell[:, 0], found.cell[:, 1]] > 0)
 
 
 def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:

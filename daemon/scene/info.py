@@ -33,4 +33,5 @@ def scene_info(scene: Scene) -> SceneInfo:
         shape=scene.shape,
         spacing_m=scene.spacing_m,
         footprint=scene.footprint,
+        annotated=scene.annotation is not None,
     )

@@ -6,7 +6,7 @@ same arguments without changing anything: that is what makes a redelivered messa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -226,8 +226,8 @@ def claim_due(session: Session, lease_s: float) -> Due | None:
 
 
 def accepted_again(session: Session, due: Due) -> Accepted:
-    """Return the scene of an attempt that is due."""
-    return _accepted(session, session.get_one(Product, due.product_id))
+    """Return the scene of an attempt that is due; it is looked at whatever was done before."""
+    return replace(_accepted(session, session.get_one(Product, due.product_id)), done=None)
 
 
 def lock(session: Session, key: str) -> None:
