@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated
@@ -70,18 +71,13 @@ def _fetch(product: str) -> None:
     """Ask the operating system for a folder's measurement files, all at the same pace."""
     if not hasattr(os, "posix_fadvise"):
         return
-    try:
-        files = [os.open(file, os.O_RDONLY) for file in Path(product).glob("measurement/*.tif*")]
-    except OSError:
-        return  # whatever is wrong with the product, opening it says it better
-    try:
-        sizes = [os.fstat(file).st_size for file in files]
+    # Whatever is wrong with the product, opening it says it better.
+    with suppress(OSError), ExitStack() as opened:
+        files = [opened.enter_context(file.open("rb")) for file in Path(product).glob("measurement/*.tif*")]
+        sizes = [os.fstat(file.fileno()).st_size for file in files]
         for at in range(0, max(sizes, default=0), _AHEAD_BYTES):
             for file in files:
-                os.posix_fadvise(file, at, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
-    finally:
-        for file in files:
-            os.close(file)
+                os.posix_fadvise(file.fileno(), at, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def _print(console: Console, found: ScanResult, out: Path, seconds: float) -> None:

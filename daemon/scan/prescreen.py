@@ -10,8 +10,7 @@ The prescreen is tuned for recall: the engine rejects false alarms afterwards.
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from threading import Event, Lock
@@ -161,11 +160,9 @@ def scan(
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
-    spent_s: Counter[str] = Counter()
-    for part in scans.values():
-        spent_s.update(part.spent_s)
+    spent_s = _sums(part.spent_s for part in scans.values())
     peaks = {name: part.peaks for name, part in scans.items() if part.peaks is not None}
-    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), dict(spent_s), peaks)
+    return ScanResult(candidates, coverage, counts, saturated, tuple(notes), spent_s, peaks)
 
 
 def _rate(scene: Scene, settings: ScanSettings) -> float:
@@ -268,8 +265,16 @@ def _stacked(parts: Sequence[BandScan]) -> BandScan:
         cells_over=sum(part.cells_over for part in parts),
         cells_unjudged=sum(part.cells_unjudged for part in parts),
         pixels_by_land=sum(part.pixels_by_land for part in parts),
-        spent_s=dict(sum((Counter(part.spent_s) for part in parts), Counter())),
+        spent_s=_sums(part.spent_s for part in parts),
     )
+
+
+def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for part in parts:
+        for stage, seconds in part.items():
+            total[stage] = total.get(stage, 0.0) + seconds
+    return total
 
 
 def _rows(parts: Sequence[Float32 | None]) -> Float32 | None:

@@ -56,7 +56,7 @@ _MOST_TEXTURE = (
     2.0  # variance of the sea's texture beside noise; where more was needed, the noise is disbelieved
 )
 
-# Bright cells are left out of the background, and a ring is finite: what `measure_background` gives lies this
+# Bright cells are left out of the background, and a ring is finite: what the scan measures lies this
 # much (base, and for each unit of the variance beyond speckle) below spread and mean of the same sea.
 # Measured with tools/bench_false_alarms.py.
 _SPREAD_LOST = {"k": (0.004, 0.02), "lognormal": (0.004, 0.06)}

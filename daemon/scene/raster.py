@@ -93,10 +93,12 @@ class Raster:
                 yield
         except (RasterioError, OSError) as error:
             # rasterio names GDAL's own error as the cause
-            reason = f"{error.__cause__ or error}"
-            if self._remote:
-                raise SourceUnavailable(f"{self.label}: got {reason!r} reading pixels") from None
-            raise SceneCorrupt(f"{self.label}: got {reason!r} reading pixels: fetch it again") from None
+            raise self._trouble(f"{error.__cause__ or error}") from None
+
+    def _trouble(self, reason: str) -> SourceUnavailable | SceneCorrupt:
+        if self._remote:
+            return SourceUnavailable(f"{self.label}: got {reason!r} reading pixels")
+        return SceneCorrupt(f"{self.label}: got {reason!r} reading pixels: fetch it again")
 
     def check_speckle(self) -> None:
         """Look at a few places, from the top on until one varies: every radar image speckles.
@@ -155,8 +157,10 @@ class Raster:
             SourceUnavailable: its host does not answer.
         """
         if self._strips is not None:
-            with self._translated():
+            try:  # without GDAL's environment, which would be entered for every piece
                 self._strips.read_into(first_line, out)
+            except OSError as error:
+                raise self._trouble(f"{error}") from None
             return
         part = RasterWindow(0, first_line, self.shape[1], len(out))
         with self._lock, self._translated():

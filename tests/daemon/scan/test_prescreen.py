@@ -268,7 +268,7 @@ def test_a_band_that_cannot_be_read_ends_the_scan_early():
     scene.read_lines = read_lines
     with pytest.raises(SceneCorrupt, match="breaks off"):
         scan(scene, no_land(scene), threads=2)
-    assert scene.reads < 2 * 4000 / 32 * 0.8
+    assert scene.reads < 100, "VH alone is 125 pieces, VV gave 16 before it broke off"
 
 
 def test_no_data_at_all():
