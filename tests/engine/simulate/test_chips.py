@@ -6,7 +6,8 @@ import pytest
 from engine.errors import InputError
 from engine.runtime.image import CHIP_PX
 from engine.simulate import landcover
-from engine.simulate.chips import FAINTEST_DB, ChipSet, make_chips
+from engine.simulate.chips import ChipSet, make_chips
+from engine.simulate.objects import DEFAULT, PUBLISHED, TRAINING
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_boxes_hold_their_objects(chips: ChipSet) -> None:
             assert (x1 + x2) / 2 == pytest.approx(target.sample_px + 0.5)
             assert (y1 + y2) / 2 == pytest.approx(target.line_px + 0.5)
             assert target.clipped == (min(x1, y1) < 0 or max(x2, y2) > CHIP_PX)
-            assert target.contrast_db >= FAINTEST_DB - 0.1
+            assert target.contrast_db >= DEFAULT.faintest_db - 0.1
 
 
 def test_boxes_are_bright_and_their_surroundings_dark(chips: ChipSet) -> None:
