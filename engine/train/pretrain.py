@@ -38,6 +38,7 @@ from engine.train.nano_losses import Pretrainer
 _MEETING = "joint.rendezvous"
 _KEEP_EVERY = 200  # steps between weights left behind to look at; a run does not go on from them
 _TLM_RATE = 5e-4
+_DENSE_WEIGHT = 1.0  # in the third step: a list is no better than what vision sees
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ class _Trainer:
             )
         if self.step == "decoder":
             return text, more
-        return text + 0.5 * dense, {**facts, **more}
+        return text + _DENSE_WEIGHT * dense, {**facts, **more}
 
     def _modulate(self, visual: Tensor, batch: Batch) -> Tensor:
         size = len(visual)
