@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from engine.errors import FusarError
-from engine.evaluate.command import evaluate
+from engine.evaluate.baselines import baseline
+from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
@@ -55,7 +56,9 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, train, merge, export, verify, build, evaluate):
+for command in (
+    simulate, dataset, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline,
+):  # fmt: skip
     app.command()(command)
 
 
