@@ -22,7 +22,7 @@ from engine.evaluate.metrics import Thing, centre_rule, iou
 from engine.runtime.text import LABELS
 
 WINDOW_PX = 33
-SETTINGS = CfarSettings(least=3.0)  # lower than the scan's: the net is to sort them
+SETTINGS = CfarSettings(least=4.0)  # lower than the scan's: the net is to sort them
 KIND = "candidates"
 _CLASSES = len(LABELS) + 1  # the last is clutter
 _REACH_PX = 6.0  # scale of the box's corrections

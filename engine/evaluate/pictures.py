@@ -112,7 +112,7 @@ def _bars(axes: Any, parts: Mapping[str, Mapping[str, Any]], names: Sequence[str
     )
     axes.set(ylim=(0, 1.02), title=title)
     if len(names) > 1:
-        axes.legend(frameon=False, ncols=2, loc="lower right", framealpha=0.8)
+        axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     else:
         axes.set_ylabel(names[0])
 
