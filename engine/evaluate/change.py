@@ -12,8 +12,7 @@ import numpy as np
 from engine.errors import AnswerError
 from engine.evaluate.bootstrap import RESAMPLES, Sites, mean, share
 from engine.evaluate.classes import classification
-
-CHANGES = ("appeared", "gone", "still_occupied", "cannot_tell")
+from engine.runtime.forms import CHANGES
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 
 from engine.evaluate.bootstrap import RESAMPLES, Sites, only, share
 from engine.evaluate.metrics import Question, Thing
+from engine.runtime.forms import CELLS
 from engine.runtime.image import CHIP_PX
 
-CELLS = (
-    "top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right",
-)  # fmt: skip
 _SAME = {"center": "centre", "middle": "centre", "upper": "top", "lower": "bottom"}
 _NAMED = re.compile(
     r"(?:top|bottom)[ -](?:left|right|centre)|centre[ -](?:left|right)|top|bottom|left|right|centre"

@@ -98,7 +98,16 @@ def write_calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bun
     if GOLDEN in files:
         _rescore(out / GOLDEN, bundle.manifest.calibration, calibration)
         files[GOLDEN] = entry_of(out / GOLDEN)
-    manifest = bundle.manifest.model_copy(update={"calibration": calibration, "files": files})
+    # places of a change are no objects of a list: what was fitted to these says nothing of those
+    tasks = {
+        name: task.model_copy(update={"calibration": task.calibration or Calibration()})
+        if task.answer == "change"
+        else task.model_copy(update={"calibration": None})
+        if task.answer == "detections"
+        else task
+        for name, task in bundle.manifest.tasks.items()
+    }
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration, "files": files, "tasks": tasks})
     (out / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Bundle.open(out)
 

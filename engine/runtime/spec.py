@@ -62,37 +62,6 @@ class ChipSpec(_Frozen):
         return self.tokens_side**2
 
 
-class TaskSpec(_Frozen):
-    """How one task is asked and what its answers look like.
-
-    Attributes:
-        question: what the prompt asks.
-        answer: a list of boxes with labels, or free text.
-        labels: the labels of a list's objects.
-        max_tokens: the longest answer, its end included.
-    """
-
-    question: str
-    answer: Literal["detections", "text"]
-    labels: tuple[str, ...] = ()
-    max_tokens: int = Field(gt=0)
-
-
-class TensorSpec(_Frozen):
-    """One input or output of a graph; a name in place of a size is a dynamic axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-
-class GraphSpec(_Frozen):
-    """Inputs and outputs of a graph, in order."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
 class Calibration(_Frozen):
     """Maps a raw score to a probability (``engine.runtime.calibration``); the default changes nothing.
 
@@ -144,6 +113,40 @@ class Calibration(_Frozen):
     def apply(self, score: float) -> float:
         """Return ``calibrate(score)``."""
         return self.calibrate(score)
+
+
+class TaskSpec(_Frozen):
+    """How one task is asked and what its answers look like.
+
+    Attributes:
+        question: what the prompt asks.
+        answer: a list of boxes with labels; free text; a number; cells of a grid; one of the labels
+            ("class": of a known place); or the forms of ``engine.runtime.forms`` for changes and questions.
+        labels: the labels of a list's objects, or what the answer is one of.
+        max_tokens: the longest answer, its end included.
+        calibration: of the task's scores; without it, the manifest's for objects and places, none otherwise.
+    """
+
+    question: str
+    answer: Literal["detections", "text", "count", "cells", "class", "choice", "change", "question"]
+    labels: tuple[str, ...] = ()
+    max_tokens: int = Field(gt=0)
+    calibration: Calibration | None = None
+
+
+class TensorSpec(_Frozen):
+    """One input or output of a graph; a name in place of a size is a dynamic axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class GraphSpec(_Frozen):
+    """Inputs and outputs of a graph, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
 
 class FileEntry(_Frozen):
@@ -249,9 +252,9 @@ class Bundle:
         """A bundle trained on chips that this release cuts or words otherwise must not run."""
         chip, system = self.manifest.chip, self.manifest.system
         ours = ChipSpec(enlarged_px=chip.enlarged_px, patch_px=chip.patch_px, merge=chip.merge)
-        if chip != ours or system != text.SYSTEM:
+        if chip != ours or system not in (text.SYSTEM, text.DATED):
             raise ArtifactError(
-                f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.SYSTEM!r}: "
+                f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.DATED!r}: "
                 "use a bundle of this release or export it anew"
             )
 

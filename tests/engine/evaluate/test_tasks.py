@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from engine.errors import AnswerError
-from engine.evaluate.change import CHANGES, ChangeAnswer, changes, majority_change, parse_change
+from engine.evaluate.change import ChangeAnswer, changes, majority_change, parse_change
 from engine.evaluate.classes import classification, majority, named_class
 from engine.evaluate.counting import counting, parse_count
 from engine.evaluate.description import descriptions, stated
 from engine.evaluate.metrics import Question, Thing
-from engine.evaluate.places import CELLS, cell_of, cells_of, localisation, overlap, parse_cells
+from engine.evaluate.places import cell_of, cells_of, localisation, overlap, parse_cells
+from engine.runtime.forms import CELLS, CHANGES
 
 
 def test_cells() -> None:
