@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from engine.ablate.command import ablate
 from engine.errors import FusarError
 from engine.evaluate.baselines import baseline
 from engine.evaluate.command import calibrate, evaluate, xview3
@@ -57,7 +58,7 @@ def pretrain(
 
 
 for command in (
-    simulate, dataset, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline,
+    simulate, dataset, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline, ablate,
 ):  # fmt: skip
     app.command()(command)
 
