@@ -14,6 +14,7 @@ import typer
 from engine.ablate.command import ablate
 from engine.errors import FusarError
 from engine.evaluate.baselines import baseline
+from engine.evaluate.benchmark_command import app as benchmark
 from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
 from engine.simulate.command import simulate
@@ -61,6 +62,8 @@ for command in (
     simulate, dataset, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline, ablate,
 ):  # fmt: skip
     app.command()(command)
+
+app.add_typer(benchmark, name="benchmark")
 
 
 def main() -> None:

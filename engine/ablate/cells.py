@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -240,16 +239,12 @@ class Ablation:
 
 def figures(part: dict[str, Any], chosen: np.ndarray | None = None) -> dict[str, float]:
     """Return what the answers of one use of the prior amount to, perhaps over some chips (with repeats)."""
-
-    def both(task: str) -> tuple[list[str], list[str]]:
-        given, true = part[task]["answers"], part[task]["true"]
-        index: Sequence[int] = range(len(true)) if chosen is None else chosen.tolist()
-        return [given[i] for i in index], [true[i] for i in index]
-
-    covers, true_covers = both("landcover")
-    seas, true_seas = both("sea")
-    return {
-        "bits": recovered_bits(covers, true_covers, resampled=chosen is not None),
-        "cover": float(np.mean([a == b for a, b in zip(covers, true_covers, strict=True)])),
-        "sea": float(np.mean([a == b for a, b in zip(seas, true_seas, strict=True)])),
-    }
+    shares, codes = {}, {}
+    for task in ("landcover", "sea"):
+        given, true = (np.asarray(part[task][name]) for name in ("answers", "true"))
+        if chosen is not None:
+            given, true = given[chosen], true[chosen]
+        codes[task] = given, true
+        shares[task] = float(np.mean(given == true))
+    bits = recovered_bits(*codes["landcover"], resampled=chosen is not None)
+    return {"bits": bits, "cover": shares["landcover"], "sea": shares["sea"]}

@@ -82,9 +82,9 @@ def markdown(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str
     lines += [
         "",
         "The prior tells a dialled number of bits about the land cover, which the image does not show; the "
-        "image tells how rough the sea is, which the prior does not. Recovered: mutual information of answer and "
-        "truth, less its bias. In brackets: 95 % intervals over seeds and test chips. Simulated data and vectors: "
-        "it shows what the module can use, and says nothing of real AlphaEarth.",
+        "image tells how rough the sea is, which the prior does not. Recovered: mutual information of answer "
+        "and truth, less its bias. In brackets: 95 % intervals over seeds and test chips. Simulated data and "
+        "vectors: it shows what the module can use, and says nothing of real AlphaEarth.",
         "",
     ]
     head = [
