@@ -64,6 +64,7 @@ def record_prompt(record: Record, tokens_per_image: int) -> str:
         bands=record.bands,
         spacing_m=record.spacing_m or 0.0,
         question=record.question,
+        dates=record.dates,
     )
     return prompt(request, counts)
 

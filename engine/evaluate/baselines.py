@@ -36,8 +36,8 @@ def find_all(
     """
     tell = progress or (lambda count: None)
     out: dict[str, list[list[Thing]]] = {"cfar": []}
-    for item in items:
-        out["cfar"].append(cfar.detect(item.chips[-1], item.shore_px))
+    for item in items:  # pairs are asked no detection question: their place stays empty
+        out["cfar"].append(cfar.detect(item.chips[-1], item.shore_px) if item.ask("detection") else [])
         tell(1)
     for path in files:
         name, found = _found(predictor, items, path, tell)

@@ -19,6 +19,7 @@ def evaluate(
         Path | None, typer.Argument(help="Records: JSON lines or their folder. Without it, simulated chips.")
     ] = None,
     chips: Annotated[int, typer.Option(help="Simulated chips to ask about.")] = 1000,
+    pairs: Annotated[int, typer.Option(help="Simulated pairs to ask change questions about.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the chips; take one that no training used.")] = 9_001,
     out: Annotated[Path, typer.Option(help="Report, JSON; Markdown and pictures stand beside it.")] = Path(
         "report.json"
@@ -48,7 +49,7 @@ def evaluate(
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars)
+        items, data = _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0)
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
@@ -165,14 +166,19 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _items(dataset: Path | None, chips: int, seed: int, bars: Any) -> tuple[list[Any], str]:
+def _items(dataset: Path | None, chips: int, seed: int, bars: Any, pairs: int = 0) -> tuple[list[Any], str]:
     from engine.evaluate.items import read_items
-    from engine.evaluate.shores import draw_items
+    from engine.evaluate.shores import draw_items, draw_pair_items
 
     if dataset is not None:
         return read_items(dataset), f"records of {dataset.name}"
-    if chips <= 0:
-        raise InputError(f"got {chips} chips, expected 1 or more")
-    bar = bars.add_task("simulating", total=chips)
-    items = draw_items(chips, seed, progress=lambda n: bars.update(bar, advance=n))
-    return items, f"{chips} simulated chips, seed {seed}: not radar images"
+    if chips <= 0 or pairs < 0:
+        raise InputError(f"got {chips} chips and {pairs} pairs, expected 1 or more, and none below 0")
+    bar = bars.add_task("simulating", total=chips + pairs)
+
+    def tell(count: int) -> None:
+        bars.update(bar, advance=count)
+
+    items = [*draw_items(chips, seed, progress=tell), *draw_pair_items(pairs, seed, progress=tell)]
+    more = f" and {pairs} pairs" if pairs else ""
+    return items, f"{chips} simulated chips{more}, seed {seed}: not radar images"

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.asks import CHIP_TASKS, PAIR_TASKS
 from engine.data.records import Record, load_images, load_priors, read_records
-from engine.data.simulated import Chips, chip_records
+from engine.data.simulated import Chips, Pairs, chip_records, pair_records
 from engine.errors import DatasetError
 from engine.evaluate.metrics import Thing
 from engine.runtime.image import CHIP_PX
 from engine.runtime.prior import Prior
-from engine.runtime.text import Request
+from engine.runtime.text import Request, places_text
 
 IMAGE_PX = 252  # of simulated records' boxes; scaled back here
 
@@ -94,7 +95,12 @@ class Item:
 
 def request_facts(record: Record) -> dict[str, Any]:
     """Return what a record's prompt states, as arguments of a request."""
-    facts: dict[str, Any] = {}
+    told = places_text(record.known, record.coordinate_size / CHIP_PX)
+    facts: dict[str, Any] = {
+        "known": record.known,
+        "dates": record.dates,
+        "question": record.question.removesuffix(told),
+    }
     if record.sensor is not None:
         facts |= {"sensor": record.sensor, "bands": record.bands, "spacing_m": record.spacing_m or 10.0}
     return facts
@@ -104,7 +110,8 @@ def things_of(truth: Sequence[Mapping[str, Any]], scale: float) -> tuple[Thing, 
     """Return a record's truth as things.
 
     Args:
-        truth: mappings with label and bbox_2d, perhaps length_m and contrast_db.
+        truth: mappings with label and bbox_2d, perhaps length_m and contrast_db; those of places, which
+            have no box, are passed over.
         scale: pixels of the chip as cut to one of the boxes'.
 
     Raises:
@@ -112,6 +119,8 @@ def things_of(truth: Sequence[Mapping[str, Any]], scale: float) -> tuple[Thing, 
     """
     found = []
     for each in truth:
+        if "place" in each:
+            continue
         try:
             x1, y1, x2, y2 = (min(max(float(v) * scale, 0.0), CHIP_PX) for v in each["bbox_2d"])
             longest = 10.0 * max(x2 - x1, y2 - y1)
@@ -131,7 +140,7 @@ def things_of(truth: Sequence[Mapping[str, Any]], scale: float) -> tuple[Thing, 
 def from_chips(
     chips: Chips, first: int = 0, shores: Sequence[NDArray[np.float32] | None] | None = None
 ) -> list[Item]:
-    """Return simulated chips as items; each is a site of its own.
+    """Return simulated chips as items that are asked everything; each is a site of its own.
 
     Args:
         chips: as the simulator makes them.
@@ -143,7 +152,7 @@ def from_chips(
         prior = Prior.from_bytes(chips.prior[index], None)
         name = f"chip-{first + index:06d}"
         aef = f"{name}.npz" if prior.mask.any() else None
-        records = chip_records(chips, index, name, aef, IMAGE_PX)
+        records = chip_records(chips, index, name, aef, IMAGE_PX, shares=dict.fromkeys(CHIP_TASKS, 1.0))
         items.append(
             Item(
                 name,
@@ -155,6 +164,20 @@ def from_chips(
                 None if shores is None else shores[index],
             )
         )
+    return items
+
+
+def from_pairs(pairs: Sequence[Pairs], first: int = 0) -> list[Item]:
+    """Return simulated pairs as items; each is a site of its own."""
+    items = []
+    for number, pair in enumerate(pairs, start=first):
+        prior = Prior.from_bytes(pair.prior, None)
+        name = f"pair-{number:06d}"
+        aef = f"{name}.npz" if prior.mask.any() else None
+        records = pair_records(pair, name, aef, IMAGE_PX, shares=dict.fromkeys(PAIR_TASKS, 1.0))
+        truth = tuple(tuple(true_thing(target) for target in each) for each in pair.truth)
+        asks = tuple(Ask(record.task, record.answer, record) for record in records)
+        items.append(Item(name, tuple(pair.pixels), (prior, prior), truth, records[0].site, asks))
     return items
 
 

@@ -33,6 +33,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ("classification", _classification),
         ("landcover", _landcover),
         ("description", _description),
+        ("question", _question),
         ("change", _change),
         ("calibration", _calibration),
         ("controls", _controls),
@@ -186,6 +187,17 @@ def _description(part: Mapping[str, Any]) -> list[str]:
     }
     rows = [[name, value(part[key], "share"), str(part[key]["of"])] for key, name in names.items()]
     return ["## Description", "", *table(["named rightly", "share", "of"], rows)]
+
+
+def _question(part: Mapping[str, Any]) -> list[str]:
+    names = {
+        "cites": "the right places cited",
+        "refused": "refused, of what the images cannot show",
+        "refused_wrongly": "refused, of what they show (lower is better)",
+        "exact": "the whole text",
+    }
+    rows = [[name, value(part[key], "share"), str(part[key]["of"])] for key, name in names.items()]
+    return ["## Free questions", "", *table(["what", "share", "of"], rows)]
 
 
 def _change(part: Mapping[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ from engine.evaluate.detection import (
 )
 from engine.evaluate.metrics import Pairing, Question, Thing, count, precision_recall_f1, summary
 from engine.evaluate.places import localisation, parse_cells
+from engine.evaluate.questions import questions
 from engine.evaluate.ranking import against_at_equal_false_alarms, any_label, ranked
 
 ANY = Question(None)
@@ -64,6 +65,7 @@ def score(
             ("classification", _words(answered, "classification", AS_IS, resamples)),
             ("landcover", _words(answered, "landcover", AS_IS, resamples)),
             ("description", _descriptions(answered, resamples)),
+            ("question", _questions(answered, resamples)),
             ("change", _changes(answered, AS_IS, resamples)),
         )
         if value is not None
@@ -199,6 +201,20 @@ def _descriptions(answered: Answered, resamples: int) -> dict[str, Any] | None:
     found = descriptions([answer.text for *_, answer in given], true, resamples, sites)
     found["majority"] = descriptions([majority(true)] * len(true), true, resamples, sites)["all"]
     return found
+
+
+def _questions(answered: Answered, resamples: int) -> dict[str, Any] | None:
+    given = answered.asked("question")
+    if not given:
+        return None
+    places = [len(ask.record.known) if (ask := item.ask("question")) else 0 for _, item, _, _ in given]
+    return questions(
+        [answer.text for *_, answer in given],
+        [right for _, _, right, _ in given],
+        places,
+        resamples,
+        [answered.sites[at] for at, *_ in given],
+    )
 
 
 def _changes(answered: Answered, control: str, resamples: int) -> dict[str, Any] | None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluate.items import Item, from_chips
+from engine.evaluate.items import Item, from_chips, from_pairs
 from engine.simulate.chips import ChipMaker, ChipSet
 from engine.simulate.objects import DEFAULT, SceneStatistics
+from engine.simulate.pairs import PairMaker
 
 
 class _Watching(ChipMaker):
@@ -54,3 +55,15 @@ def draw_items(
     pixels, truth, land, prior, context = (list(column) for column in zip(*made, strict=True))
     chips = ChipSet(np.stack(pixels), truth, np.array(land, np.float32), np.stack(prior), context)
     return from_chips(chips, start, shores)
+
+
+def draw_pair_items(
+    count: int, seed: int, stats: SceneStatistics = DEFAULT, progress: Callable[[int], None] | None = None
+) -> list[Item]:
+    """Draw pairs of chips as items, as ``draw_items``; of pairs the shore is not kept."""
+    maker, items = PairMaker(seed, stats), []
+    for index in range(count):
+        items += from_pairs([maker.make_pair(index)], index)
+        if progress is not None:
+            progress(1)
+    return items

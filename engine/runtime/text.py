@@ -53,6 +53,7 @@ DATED = SYSTEM + ", {dates}"  # for models that were trained with dates
 MAX_PLACES = 24  # known places of one request
 
 Box = tuple[float, float, float, float]
+Seen = Literal["", "before", "after", "both"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Place:
 
     box_px: Box
     label: str = ""
-    seen: Literal["", "before", "after", "both"] = ""
+    seen: Seen = ""
 
 
 @dataclass(frozen=True, slots=True)

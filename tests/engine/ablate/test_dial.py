@@ -43,9 +43,8 @@ def test_the_dial_sets_what_it_says(bits: float) -> None:
 def test_what_is_drawn_tells_so_much(bits: float) -> None:
     true, shown = draw_covers(6000, bits, 3)
     assert recovered_bits(shown, true) == pytest.approx(bits, abs=0.04)
-    assert np.mean([a == b for a, b in zip(true, shown, strict=True)]) == pytest.approx(
-        share_for(bits), abs=0.02
-    )
+    right = np.mean([a == b for a, b in zip(true, shown, strict=True)])
+    assert right == pytest.approx(share_for(bits), abs=0.02)
 
 
 def test_the_estimate_is_fair_where_there_is_nothing() -> None:
@@ -76,7 +75,7 @@ def test_priors_of_covers_can_be_told_apart() -> None:
         for _ in range(20):
             vector = prior_of(cover, rng).vectors.mean(0)
             right += max(means, key=lambda name: float(means[name] @ vector)) == cover
-    assert right > 0.85 * 80
+    assert right >= 79
 
 
 def test_datasets(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.data.asks import target_box
 from engine.data.records import Record, write_prior, write_records
-from engine.data.simulated import target_box
 from engine.errors import DatasetError, InputError
 from engine.evaluate.asking import AS_IS, Answered, ask
 from engine.evaluate.cfar import detect
