@@ -11,8 +11,11 @@ from typing import Annotated
 
 import typer
 
+from engine.ablate.command import ablate
 from engine.errors import FusarError
-from engine.evaluate.command import evaluate
+from engine.evaluate.baselines import baseline
+from engine.evaluate.benchmark_command import app as benchmark
+from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
@@ -55,8 +58,12 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, train, merge, export, verify, build, evaluate):
+for command in (
+    simulate, dataset, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline, ablate,
+):  # fmt: skip
     app.command()(command)
+
+app.add_typer(benchmark, name="benchmark")
 
 
 def main() -> None:
