@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from engine.data.command import triplets
 from engine.errors import FusarError
 from engine.evaluate.command import evaluate
 from engine.export.command import build, export, verify
@@ -55,7 +56,7 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, train, merge, export, verify, build, evaluate):
+for command in (simulate, dataset, triplets, train, merge, export, verify, build, evaluate):
     app.command()(command)
 
 
