@@ -96,8 +96,8 @@ def prior_of(cover: str, rng: np.random.Generator) -> Prior:
     """Draw a prior that shows one cover everywhere: a site's own vector, and smaller differences in it.
 
     The classes of real samples overlap: drawn with all their spread, a nearest mean tells .85 of these
-    covers. Here it is cut to SPREAD of that, so that a vector tells its cover, and the dial alone sets what is
-    told of the truth.
+    covers. Here it is cut to SPREAD of that, so that a vector tells its cover, and the dial alone sets what
+    is told of the truth.
     """
     label = landcover.CLASSES.index(COVERS[cover])
     labels = np.full((ANCHORS, ANCHORS), label)

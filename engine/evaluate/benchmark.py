@@ -230,8 +230,8 @@ or nothing there at all. Identity cannot be seen in passes days apart, so no wor
 `fusar-engine benchmark score FOLDER --answers FILE`. Accuracy over places, macro F1 over the words, pairs
 with every place right, exact counts of ships before and after, whether any change is told; 95 % intervals
 from resampling pairs. Beside them the majority answer, what the list alone tells, a log-ratio threshold (its
-two numbers fitted on pairs of another seed) and the difference of two independent detection sets. With `--bundle`
-also the controls: images swapped, one image withheld, the same image twice.
+two numbers fitted on pairs of another seed) and the difference of two independent detection sets. With
+`--bundle` also the controls: images swapped, one image withheld, the same image twice.
 
 ## Checksums (sha256)
 

@@ -91,7 +91,8 @@ def _surroundings(
     """Count, mean and standard deviation of the sea's level in each pixel's ring."""
 
     def ring(values: Floats) -> Floats:
-        return _box(values, settings.background_px) - _box(values, settings.guard_px)
+        total = _integral(values)
+        return _window(total, settings.background_px) - _window(total, settings.guard_px)
 
     n = ring(sea.astype(np.float64))
     safe = np.maximum(n, 1)
@@ -104,16 +105,24 @@ def _surroundings(
 
 def _box(values: Floats, half: int) -> Floats:
     """Return sums over squares of 2 half + 1 pixels, cut at the edges, [H, W]."""
-    for axis in (0, 1):
-        size = values.shape[axis]
-        total = np.concatenate(
-            [np.zeros_like(np.take(values, [0], axis)), np.cumsum(values, axis, dtype=np.float64)], axis
-        )
-        at = np.arange(size)
-        values = np.take(total, np.minimum(at + half + 1, size), axis) - np.take(
-            total, np.maximum(at - half, 0), axis
-        )
-    return values
+    return _window(_integral(values), half)
+
+
+def _integral(values: Floats) -> Floats:
+    """Return sums over all above and left of each corner, [H + 1, W + 1]."""
+    total = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    np.cumsum(values, axis=0, out=total[1:, 1:])
+    return np.cumsum(total, axis=1, out=total)
+
+
+def _window(total: Floats, half: int) -> Floats:
+    """Return sums over squares from sums over corners, [H, W]."""
+    (low_y, high_y), (low_x, high_x) = (
+        (np.maximum(at - half, 0), np.minimum(at + half + 1, len(at)))
+        for at in (np.arange(size - 1) for size in total.shape)
+    )
+    rows = total[high_y] - total[low_y]
+    return np.asarray(rows[:, high_x] - rows[:, low_x])
 
 
 def detect(

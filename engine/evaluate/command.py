@@ -19,6 +19,7 @@ def evaluate(
         Path | None, typer.Argument(help="Records: JSON lines or their folder. Without it, simulated chips.")
     ] = None,
     chips: Annotated[int, typer.Option(help="Simulated chips to ask about.")] = 1000,
+    frozen: Annotated[bool, typer.Option(help="Chips of the frozen test set; --chips of its first.")] = False,
     pairs: Annotated[int, typer.Option(help="Simulated pairs to ask change questions about.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the chips; take one that no training used.")] = 9_001,
     out: Annotated[Path, typer.Option(help="Report, JSON; Markdown and pictures stand beside it.")] = Path(
@@ -49,7 +50,7 @@ def evaluate(
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0)
+        items, data = _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0, frozen)
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
@@ -166,9 +167,11 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _items(dataset: Path | None, chips: int, seed: int, bars: Any, pairs: int = 0) -> tuple[list[Any], str]:
+def _items(
+    dataset: Path | None, chips: int, seed: int, bars: Any, pairs: int = 0, frozen: bool = False
+) -> tuple[list[Any], str]:
     from engine.evaluate.items import read_items
-    from engine.evaluate.shores import draw_items, draw_pair_items
+    from engine.evaluate.shores import draw_items, draw_pair_items, frozen_items
 
     if dataset is not None:
         return read_items(dataset), f"records of {dataset.name}"
@@ -179,6 +182,8 @@ def _items(dataset: Path | None, chips: int, seed: int, bars: Any, pairs: int = 
     def tell(count: int) -> None:
         bars.update(bar, advance=count)
 
-    items = [*draw_items(chips, seed, progress=tell), *draw_pair_items(pairs, seed, progress=tell)]
-    more = f" and {pairs} pairs" if pairs else ""
-    return items, f"{chips} simulated chips{more}, seed {seed}: not radar images"
+    drawn = frozen_items(chips, tell) if frozen else draw_items(chips, seed, progress=tell)
+    items = [*drawn, *draw_pair_items(pairs, seed, progress=tell)]
+    which = f"{chips} chips of the frozen test set" if frozen else f"{chips} simulated chips of seed {seed}"
+    more = f" and {pairs} simulated pairs of seed {seed}" if pairs else ""
+    return items, f"{which}{more}: simulated, not radar images"

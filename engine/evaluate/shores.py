@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import DatasetError, InputError
 from engine.evaluate.items import Item, from_chips, from_pairs
+from engine.simulate import testset
 from engine.simulate.chips import ChipMaker, ChipSet
-from engine.simulate.objects import DEFAULT, SceneStatistics
+from engine.simulate.objects import DEFAULT, PUBLISHED, SceneStatistics
 from engine.simulate.pairs import PairMaker
 
 
@@ -45,6 +47,31 @@ def draw_items(
         stats: the population.
         progress: called with 1 after each chip.
     """
+    return from_chips(*_draw(count, seed, start, stats, progress))
+
+
+def frozen_items(count: int, progress: Callable[[int], None] | None = None) -> list[Item]:
+    """Draw the frozen test set as items, or its first chips.
+
+    Raises:
+        InputError: more than it holds.
+        DatasetError: the whole set was drawn, and its truth is not the one that was frozen.
+    """
+    if not 1 <= count <= testset.TEST_CHIPS:
+        raise InputError(f"got {count} chips, expected 1 to {testset.TEST_CHIPS}: the set is frozen")
+    chips, start, shores = _draw(count, testset.TEST_SEED, 0, PUBLISHED, progress)
+    if count == testset.TEST_CHIPS and testset.truth_sha256(chips) != testset.TRUTH_SHA256:
+        raise DatasetError("the simulator no longer draws the frozen test set: figures on it do not compare")
+    return from_chips(chips, start, shores)
+
+
+def _draw(
+    count: int,
+    seed: int,
+    start: int,
+    stats: SceneStatistics,
+    progress: Callable[[int], None] | None,
+) -> tuple[ChipSet, int, list[NDArray[np.float32] | None]]:
     maker = _Watching(seed, stats)
     made, shores = [], []
     for index in range(start, start + count):
@@ -54,7 +81,7 @@ def draw_items(
             progress(1)
     pixels, truth, land, prior, context = (list(column) for column in zip(*made, strict=True))
     chips = ChipSet(np.stack(pixels), truth, np.array(land, np.float32), np.stack(prior), context)
-    return from_chips(chips, start, shores)
+    return chips, start, shores
 
 
 def draw_pair_items(

@@ -225,3 +225,40 @@ def test_absent_prior_is_absent() -> None:
 )
 def test_valid_text(text: str, valid: bool) -> None:
     assert valid_text(text) is valid
+
+
+def test_the_frozen_test_set_is_the_simulators() -> None:
+    from engine.evaluate.shores import frozen_items
+    from engine.simulate.testset import TEST_CHIPS, test_chips
+
+    chips = test_chips(2)
+    for item, pixels in zip(frozen_items(2), chips.pixels, strict=True):
+        assert (item.chips[0] == pixels).all()
+    with pytest.raises(InputError):
+        frozen_items(TEST_CHIPS + 1)
+
+
+def test_pairs_are_asked_and_scored() -> None:
+    from engine.evaluate.shores import draw_pair_items
+
+    pairs = draw_pair_items(8, 3)
+    assert all(len(item.chips) == 2 and item.ask("change") and item.ask("question") for item in pairs)
+    request = pairs[0].request(pairs[0].ask("change"))
+    assert "[" not in request.question and len(request.dates) == 2  # the places come from `known` alone
+
+    class Knows:
+        def ask(self, requests: Sequence[Request], progress=None) -> list[Answer]:
+            known = {item.chips[0].tobytes(): item for item in pairs}
+            found = [known.get(request.chips[0].tobytes()) for request in requests]
+            return [
+                Answer("nothing" if item is None else item.ask(request.task).answer)
+                for item, request in zip(found, requests, strict=True)
+            ]
+
+    results = score(ask(Knows(), pairs, ("change", "question"), ("image_withheld",)), 0.5, resamples=20)
+    assert results["change"]["places"]["accuracy"]["share"] == results["change"]["pairs_exact"]["share"] == 1
+    assert results["change"]["majority"]["places"]["accuracy"]["share"] < 1
+    assert results["question"]["exact"]["share"] == results["question"]["cites"]["share"] == 1
+    assert results["question"]["refused_wrongly"]["share"] == 0
+    assert results["controls"]["image_withheld"]["change"]["control"] == 0
+    assert "## Change" in markdown({"conditions": {}, "results": results})
