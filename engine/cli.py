@@ -40,6 +40,12 @@ def pretrain(
     workers: Annotated[int, typer.Option(help="Processes, one thread each.")] = 2,
     compile: Annotated[bool, typer.Option(help="Compile both halves first.")] = True,
     start: Annotated[Path | None, typer.Option(help="Folder of a run to go on from.")] = None,
+    text_every: Annotated[
+        int, typer.Option(help="In the joint step, one batch of so many goes through the decoder.")
+    ] = 1,
+    decay: Annotated[
+        bool, typer.Option(help="Let learning rates fall; without, for runs to go on from.")
+    ] = True,
 ) -> None:
     """Pretrain nano, our few-million-parameter base, on simulated chips."""
     from engine.train.pretrain import PretrainConfig
@@ -55,6 +61,8 @@ def pretrain(
         workers=workers,
         compile=compile,
         start=None if start is None else str(start),
+        text_every=text_every,
+        decay=decay,
     )
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
