@@ -15,6 +15,7 @@ from engine.data.command import triplets
 from engine.errors import FusarError
 from engine.evaluate.command import evaluate
 from engine.export.command import build, export, verify
+from engine.export.import_released import import_
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
 
@@ -58,6 +59,7 @@ def pretrain(
 
 for command in (simulate, dataset, triplets, train, merge, export, verify, build, evaluate):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:
