@@ -88,6 +88,8 @@ def export(
     tell = progress or (lambda stage: None)
     tell("checkpoint")
     model, tokenizer = load_fusar(checkpoint)
+    if model.tlm.config.place != "tokens" or model.tlm.config.years != 1:
+        raise InputError(f"got {model.tlm.config}, expected one of a bundle's graphs: tokens, one year")
     out.mkdir(parents=True, exist_ok=True)
     tell("vision")
     export_vision(model, out / spec.VISION)
@@ -123,7 +125,7 @@ def export(
 def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: golden.Golden) -> None:
     predictor = Predictor(spec.Bundle(out, manifest, "reference"), TorchBackend(model))
     requests = {
-        task: given.requests(task, each, manifest.sensors[0]) for task, each in manifest.tasks.items()
+        task: given.requests(task, manifest.sensors[0], each) for task, each in manifest.tasks.items()
     }
     visual, logits = predictor.first_tensors(next(iter(requests.values())))
     answers = {task: predictor.ask(each) for task, each in requests.items()}

@@ -89,8 +89,14 @@ class FusarGpt(nn.Module):
 
     def visual_tokens(self, patches: Tensor, priors: PriorBatch) -> Tensor:
         """Return modulated visual tokens, [N, tokens, C], of patches [N, side^2, 3 * patch^2]."""
-        side = self.vision.tokens_side
-        return self.tlm(self.vision(patches), priors.vectors, priors.positions, priors.mask, (side, side))
+        grid = (self.vision.tokens_side,) * 2
+
+        def modulate(tokens: Tensor) -> Tensor:
+            return self.tlm(tokens, priors.vectors, priors.positions, priors.mask, grid)
+
+        if self.tlm.config.place == "tower":
+            return self.vision(patches, modulate)
+        return modulate(self.vision(patches))
 
     def embed(self, input_ids: Tensor, visual: Tensor) -> Tensor:
         """Return embeddings, [B, T, C], with visual tokens in the places of the image tokens.
