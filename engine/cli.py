@@ -18,6 +18,7 @@ from engine.evaluate.baselines import baseline
 from engine.evaluate.benchmark_command import app as benchmark
 from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
+from engine.export.import_released import import_
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
 
@@ -72,6 +73,7 @@ for command in (
     ablate,
 ):  # fmt: skip
     app.command()(command)
+app.command("import")(import_)
 
 app.add_typer(benchmark, name="benchmark")
 
