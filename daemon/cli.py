@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from .store.session import Store
 
 
+# `scan` reads its own arguments, and is reached without this module where time counts (__main__).
+_AS_IT_IS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Find whatever stands out of the sea in one product, and write it as GeoJSON."""
+    from . import scan_command
+
+    raise typer.Exit(scan_command.main(arguments or []))
+
+
 class _Commands(TyperGroup):
     """Fetches `scan` and `detect` when they are asked for: what they need takes seconds to load."""
 
@@ -32,9 +43,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
         if cmd_name == "scan":
-            from .scan_command import scan_product
-
-            alone.command("scan")(scan_product)
+            alone.command("scan", context_settings=_AS_IT_IS, add_help_option=False)(scan)
         elif cmd_name == "detect":
             from .detect import detect
 

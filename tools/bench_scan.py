@@ -198,7 +198,7 @@ def chain(product: Path) -> dict[str, Any]:
         wall, peak = process([sys.executable, "-c", code, str(product), str(file)])
         dense = np.load(file)
         out = Path(folder) / "candidates.geojson"
-        process([sys.executable, "-m", "daemon.cli", "scan", str(product), "--out", str(out)])
+        process([sys.executable, "-m", "daemon", "scan", str(product), "--out", str(out)])
         document = json.loads(out.read_text())
     found = [feature["properties"] for feature in document["features"]]
     ours = np.array([(one["line_px"], one["sample_px"]) for one in found]).reshape(-1, 2)
@@ -237,7 +237,7 @@ def whole_process(product: Path) -> tuple[float, float]:
     """Run fusar scan; return wall time in s and peak memory in GiB."""
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "candidates.geojson")
-        return process([sys.executable, "-m", "daemon.cli", "scan", str(product), "--out", out])
+        return process([sys.executable, "-m", "daemon", "scan", str(product), "--out", out])
 
 
 def process(command: list[str]) -> tuple[float, float]:

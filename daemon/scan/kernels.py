@@ -1,7 +1,8 @@
 """The compiled loops over pixels, each with its plain formula; their source is ``kernels.c``.
 
-Pixels are summed up into cells of 8 x 8. Lines of the image and rows of the grid of cells are kept in
-circles: line l lies at l mod the circle's length, so that memory is bounded and nothing is ever moved.
+Pixels are summed up into cells of 8 x 8, four cells make a patch. Lines of the image and rows of cells and of
+patches are kept in circles: line l lies at l mod the circle's length, so that memory is bounded and nothing
+is ever moved.
 
 ``s`` is the sum of 3 x 3 squared digital numbers around a pixel, edges repeated beyond the scene: nine times
 the mean intensity there.
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELL_PX = 8
+PATCH = 2  # cells to a side of a patch: what changes slowly is known by patches
+PATCH_PX = PATCH * CELL_PX
 Uint8 = NDArray[np.uint8]
 Uint16 = NDArray[np.uint16]
 Int64 = NDArray[np.int64]
@@ -80,10 +83,10 @@ def sum_cells(
         first_row: first row of cells.
         stop_row: row after the last.
         total_lines: lines of the scene.
-        noise: noise power in DN^2, circle of rows, [R, cols].
-        sums: circle of rows that receives the sums, [5, R, cols].
+        noise: noise power in DN^2 of patches, circle of rows, [R/2, cols/2].
+        sums: circle of rows of cells that receives the sums, [5, R, cols]; R even.
     """
-    _sum_cells(lines, *lines.shape, first_row, stop_row, total_lines, noise, *noise.shape, sums)
+    _sum_cells(lines, *lines.shape, first_row, stop_row, total_lines, noise, *sums.shape[1:], sums)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from daemon.scan.above import Exceeding, joined, selected, strongest
 from daemon.scan.band import BandScan, BandScanner, BandSettings, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
+from daemon.scan.kernels import CELL_PX, PATCH, PATCH_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
 from daemon.scene.land import SEA
 from engine.errors import InputError
@@ -171,15 +171,16 @@ def _rate(scene: Scene, settings: ScanSettings) -> float:
 
 
 def _sizes(scene: Scene, settings: ScanSettings, keep_peaks: bool) -> BandSettings:
-    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
-    guard = max(int(round(settings.guard_m / cell_m)), 1)
+    patch_m = PATCH_PX * float(np.mean(scene.spacing_m))
+    guard = max(int(round(settings.guard_m / patch_m)), 1)
     reach_px = max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1)
-    radius = max(int(round(settings.background_m / cell_m)), guard + 1)
+    radius = max(int(round(settings.background_m / patch_m)), guard + 1)
+    ring_cells = PATCH**2 * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)
     looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
     return BandSettings(
         guard=guard,
         radius=radius,
-        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), _LEAST_CELLS),
+        least=max(int(_RING_SHARE * ring_cells), _LEAST_CELLS),
         trim_sigmas=TRIM_SIGMAS,
         border_px=settings.border_px,
         border_noise=not scene.ipf >= _CLEAN_IPF or not scene.ipf[:3].isdigit(),
@@ -210,7 +211,7 @@ def _scan_bands(
     count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
     if not all(scene.plain(name) for name in scene.polarisations):
         count = 1  # what is decoded has one reader at a time, and parts would decode what lies between twice
-    cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
+    cuts = [rows * k // count // PATCH * PATCH for k in range(count)] + [rows]
     parts = list(zip(cuts[:-1], cuts[1:], strict=True))
     lock, done, failed = Lock(), 0, Event()
 
