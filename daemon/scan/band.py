@@ -197,7 +197,7 @@ class BandScanner:
         return self._end if row == self._end else max(row - self._reach, self._begin)
 
     def _at(self, first: int, stop: int, cells_: int = 1) -> slice | Int64:
-        """Return where rows lie in the circle of cells, or of patches: a slice, unless they run over its end."""
+        """Return where rows lie in the circle of cells, or patches: a slice, unless they run over its end."""
         first, stop, circle = first // cells_, -(-stop // cells_), len(self._sound) // cells_
         at = first % circle
         if at + stop - first <= circle:

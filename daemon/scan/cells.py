@@ -66,7 +66,7 @@ def ring_sums(
 def weigh_cells(
     first: int, stop: int, sums: Float32, gain: Float32, sea: Uint8, level: Float32, fields: Int64
 ) -> None:
-    """Enter what brightness is judged by: number, sum of levels and of their squares of a patch's cells of sea.
+    """Enter what brightness is judged by: over a patch's cells of sea, sums of 1, level, level^2.
 
     The level is the logarithm of a cell's peak intensity, max(s) gain / 9; its sums are in units of 1 /
     LEVEL_UNIT.

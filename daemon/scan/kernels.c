@@ -473,20 +473,48 @@ static shore shore_of(const float *s, int64_t row, int64_t col, uint64_t mask) {
     return found;
 }
 
+/* What was found in one row of cells, by cell, line and sample: bring it in the order of line and sample. */
+static void by_line(int64_t n, int32_t *restrict found, float *restrict sums, uint8_t *restrict shaded,
+                    int32_t *restrict room) {
+    int64_t at[CELL + 1] = {0};
+    float *sums_ = (float *)(room + 3 * n);
+    uint8_t *shaded_ = (uint8_t *)(sums_ + n);
+    memcpy(room, found, (size_t)(3 * n) * sizeof *found);
+    memcpy(sums_, sums, (size_t)n * sizeof *sums);
+    memcpy(shaded_, shaded, (size_t)n);
+    for (int64_t i = 0; i < n; i++) at[room[3 * i + 1] % CELL + 1]++;
+    for (int k = 0; k < CELL; k++) at[k + 1] += at[k];
+    for (int64_t i = 0; i < n; i++) {
+        int64_t to = at[room[3 * i + 1] % CELL]++;
+        memcpy(found + 3 * to, room + 3 * i, 3 * sizeof *found);
+        sums[to] = sums_[i];
+        shaded[to] = shaded_[i];
+    }
+}
+
 int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_t total_lines, const int64_t *cells,
                   int64_t n, const float *limits, const uint8_t *ashore, int64_t rows, int64_t cols,
                   const int64_t *first, const int64_t *start, const int64_t *stop, int64_t reach, int64_t shade,
                   int32_t *found, float *sums, uint8_t *shaded, int64_t *left_out) {
-    int64_t count = 0, far = (shade + CELL - 1) / CELL; /* cells that `shade` reaches over */
+    int64_t count = 0, row_begins = 0, far = (shade + CELL - 1) / CELL; /* cells that `shade` reaches over */
     int64_t low = max64(cells[0] - far, 0), high = min64(cells[2 * n - 2] + far + 1, rows);
     const image scene = {lines, circle, samples, total_lines};
     float s[CELL * CELL];
     shore *cache = malloc((size_t)((high - low) * cols) * sizeof *cache);
-    if (!cache) return -1;
+    int32_t *room = malloc((size_t)(CELL * CELL * cols) * (4 * sizeof *room + sizeof *sums + 1));
+    if (!cache || !room) {
+        free(cache);
+        free(room);
+        return -1;
+    }
     for (int64_t i = 0; i < (high - low) * cols; i++) cache[i].peak = -1;
     *left_out = 0;
     for (int64_t k = 0; k < n; k++) {
         int64_t row = cells[2 * k], col = cells[2 * k + 1], before = count;
+        if (k && row != cells[2 * k - 2]) {
+            by_line(count - row_begins, found + 3 * row_begins, sums + row_begins, shaded + row_begins, room);
+            row_begins = count;
+        }
         int by_land = ashore[row * cols + col];
         uint64_t mask = by_land ? beside_land(row, col, reach, total_lines, first, start, stop) : 0;
         *left_out += __builtin_popcountll(mask);
@@ -516,7 +544,9 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
                         shaded[i] = 1;
             }
     }
+    by_line(count - row_begins, found + 3 * row_begins, sums + row_begins, shaded + row_begins, room);
     free(cache);
+    free(room);
     return count;
 }
 
@@ -536,26 +566,37 @@ static void unite(int64_t *parent, int64_t i, int64_t j) {
     else parent[a] = b;
 }
 
-int64_t link_pixels(const int64_t *line, const int64_t *sample, const int64_t *after, int64_t n, int64_t gap,
-                    int64_t *label) {
-    int64_t *parent = malloc((size_t)(n + 1) * sizeof *parent), count = 0;
+int64_t link_pixels(const int64_t *line, const int64_t *sample, int64_t n, int64_t gap, int64_t *label) {
+    /* Pixels of a line in steps of at most gap are a run: two runs are joined where their ends come that near. */
+    int64_t *parent = malloc((size_t)(4 * n + 2) * sizeof *parent), count = 0, runs = 0, rows = 0;
     if (!parent) return -1;
-    for (int64_t i = 0; i < n; i++) parent[i] = i;
+    int64_t *begins = parent + n, *stops = begins + n, *lines = stops + n; /* of runs, of runs, of lines in runs */
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t j = i + 1; j < after[i] && sample[j] - sample[i] <= gap; j++) unite(parent, i, j);
-        for (int64_t next = after[i]; next < n && line[next] - line[i] <= gap; next = after[next]) {
-            int64_t low = next, high = after[next];
-            while (low < high) { /* the first pixel of that line within reach */
-                int64_t middle = (low + high) / 2;
-                if (sample[middle] < sample[i] - gap) low = middle + 1;
-                else high = middle;
-            }
-            for (; low < after[next] && sample[low] <= sample[i] + gap; low++) unite(parent, i, low);
+        if (i && line[i] == line[i - 1] && sample[i] - sample[i - 1] <= gap) {
+            stops[runs - 1] = i;
+            continue;
         }
+        if (!i || line[i] != line[i - 1]) lines[rows++] = runs;
+        parent[runs] = runs;
+        begins[runs] = stops[runs] = i;
+        runs++;
     }
-    for (int64_t i = 0; i < n; i++) { /* a component's root is its first pixel */
-        int64_t at = root(parent, i);
-        label[i] = at == i ? count++ : label[at];
+    lines[rows] = runs;
+    for (int64_t k = 0; k < rows; k++)
+        for (int64_t m = k + 1; m < rows && line[begins[lines[m]]] - line[begins[lines[k]]] <= gap; m++)
+            for (int64_t i = lines[k], j = lines[m]; i < lines[k + 1] && j < lines[m + 1];) {
+                if (sample[stops[j]] < sample[begins[i]] - gap) j++;
+                else if (sample[stops[i]] < sample[begins[j]] - gap) i++;
+                else {
+                    unite(parent, i, j);
+                    if (sample[stops[i]] < sample[stops[j]]) i++;
+                    else j++;
+                }
+            }
+    for (int64_t k = 0; k < runs; k++) { /* a component's root is its first run */
+        int64_t at = root(parent, k);
+        label[begins[k]] = at == k ? count++ : label[begins[at]];
+        for (int64_t i = begins[k] + 1; i <= stops[k]; i++) label[i] = label[begins[k]];
     }
     free(parent);
     return count;

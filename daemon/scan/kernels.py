@@ -66,7 +66,7 @@ def bound(name: str, arguments: str, result: Any = None) -> Any:
 
 _sum_cells = bound("sum_cells", "Hnnnnnfnnf")
 _exceeding = bound("exceeding", "HnnnqnfBnnqqqnnifBq", ctypes.c_int64)
-_link = bound("link_pixels", "qqqnnq", ctypes.c_int64)
+_link = bound("link_pixels", "qqnnq", ctypes.c_int64)
 _sum_clusters = bound("sum_clusters", "qnqqddq")
 
 
@@ -134,8 +134,8 @@ def exceeding(
             brightest of them counts.
 
     Returns:
-        Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for the shaded, [m]; number of
-        pixels beside land that were not looked at.
+        Cell, line and sample of each pixel, by line and sample, [m, 3]; s of each, [m]; True for the
+        shaded, [m]; number of pixels beside land that were not looked at.
     """
     found = np.empty((CELL_PX**2 * len(cells), 3), np.int32)
     sums = np.empty(CELL_PX**2 * len(cells), np.float32)
@@ -164,7 +164,7 @@ def link(line: Int64, sample: Int64, gap_px: int) -> tuple[Int64, int]:
         Component of each pixel, numbered by their first pixels, [n]; number of components.
     """
     label = np.empty(len(line), np.int64)
-    count = _link(line, sample, np.searchsorted(line, line, "right"), len(line), gap_px, label)
+    count = _link(line, sample, len(line), gap_px, label)
     if count < 0:
         raise MemoryError(f"got no memory to join {len(line)} pixels")
     return label, int(count)

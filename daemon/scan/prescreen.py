@@ -142,8 +142,11 @@ def scan(
     blank = [name for name, part in scans.items() if not part.sound.any()]
     held = [part.sound for name, part in scans.items() if name not in blank or len(blank) == len(scans)]
     sound = np.logical_and.reduce(held).view(np.uint8)
-    pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
-    candidates, counts = _candidates(scene, land, pixels, settings)
+    with ThreadPoolExecutor(1) as beside:  # what was looked at, while what was found is put together
+        summary = beside.submit(coverage_of, scene, ground, sound, scans, _rate(scene, settings))
+        pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
+        candidates, counts = _candidates(scene, land, pixels, settings)
+        coverage = summary.result()
     counts["exceeding_pixels"] = len(pixels.line)
     counts["pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
@@ -156,7 +159,6 @@ def scan(
                 f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
                 "were taken"
             )
-    coverage = coverage_of(scene, ground, sound, scans, _rate(scene, settings))
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
@@ -292,18 +294,22 @@ def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
 def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
     """Bring the polarisations' pixels together."""
     width = scene.shape[1]
-    keys = [part.line.astype(np.int64) * width + part.sample for part in found]
-    key = np.sort(np.concatenate(keys))
-    key = key[np.diff(key, prepend=-1) > 0]
+    keys = np.concatenate([part.line.astype(np.int64) * width + part.sample for part in found])
+    order = np.argsort(keys, kind="stable")  # quick, since each polarisation's are in order
+    key = keys[order]
+    fresh = np.diff(key, prepend=-1) > 0
+    key = key[fresh]
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.cumsum(fresh) - 1
     over = np.zeros((len(key), len(found)), bool)
     contrast = np.zeros((len(key), len(found)))
     shaded = np.zeros(len(key), bool)
     smooth = np.zeros((len(key), len(found)), np.float32)
-    for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
-        at = np.searchsorted(key, mine)
+    ends = np.cumsum([len(part.line) for part in found])
+    for k, (part, at) in enumerate(zip(found, np.split(place, ends[:-1]), strict=True)):
         over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
         shaded[at] |= part.shaded
-    line, sample = key // width, key % width
+    line, sample = np.divmod(key, width)
     return Pixels(line, sample, shaded, over, contrast, smooth)
 
 
