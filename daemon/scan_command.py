@@ -21,7 +21,7 @@ from engine.errors import FusarError
 if TYPE_CHECKING:
     from daemon.scan import ScanResult
 
-_AHEAD_BYTES = 32 << 20
+_AHEAD_BYTES = 1 << 20  # more may be cut to what the system reads ahead
 
 
 def main(arguments: Sequence[str]) -> int:
