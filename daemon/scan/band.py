@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from daemon.scene.product import Scene
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
-_CHUNK_LINES = 256  # where the file's own blocks are smaller
+_CHUNK_LINES = 512  # where the file's own blocks are smaller
 _TALLEST_LINES = 2048  # blocks that are taller are decoded more than once
-_PIECE_LINES = 32  # read and summed up at a time then: they stay in the cache
+_PIECE_LINES = 64  # read and summed up at a time then: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class BandScanner:
     Args:
         scene: opened product.
         polarisation: which.
-        land: where it is.
+        land: tells where it is; first asked when some lines have been read.
         settings: sizes.
         rows: first row that is wanted, and the row after the last.
     """
@@ -103,13 +103,13 @@ class BandScanner:
         self,
         scene: Scene,
         polarisation: str,
-        land: LandMap,
+        land: Callable[[], LandMap],
         settings: BandSettings,
         rows: tuple[int, int],
     ) -> None:
         self._scene, self._polarisation, self._settings = scene, polarisation, settings
-        self._land = land
-        self._rows, self._cols = land.cells.shape
+        self._ask_land = land
+        self._rows, self._cols = (-(-size // CELL_PX) for size in scene.shape)
         self._first, self._stop = rows
         # Rows beside the wanted ones, so that it does not matter where a part begins.
         self._reach = settings.radius * PATCH
@@ -191,6 +191,10 @@ class BandScanner:
         yield
         spent = self._result.spent_s
         spent[stage] = spent.get(stage, 0.0) + perf_counter() - began
+
+    @property
+    def _land(self) -> LandMap:
+        return self._ask_land()
 
     def _behind(self, row: int) -> int:
         """Return up to which row all rings are there."""

@@ -457,14 +457,22 @@ static void sums_of(const image *scene, int64_t row, int64_t col, float *restric
     }
 }
 
+#define AHEAD 3 /* cells */
+
+/* Ask for a cell's pixels, which have long left the cache. */
+static void fetch(const image *scene, int64_t row, int64_t col) {
+    for (int64_t line = max64(row * CELL - 1, 0); line < min64(row * CELL + CELL + 1, scene->total_lines); line++)
+        __builtin_prefetch(scene->lines + line % scene->circle * scene->samples + col * CELL);
+}
+
 /* The brightest of a cell's pixels beside land. */
 typedef struct {
-    float peak; /* its s; 0 without any, negative where not worked out yet */
+    float peak; /* its s; negative without any, 0 where not worked out yet */
     int32_t line, sample;
 } shore;
 
 static shore shore_of(const float *s, int64_t row, int64_t col, uint64_t mask) {
-    shore found = {0, 0, 0};
+    shore found = {-1, 0, 0};
     for (; mask; mask &= mask - 1) {
         int bit = __builtin_ctzll(mask);
         if (s[bit] > found.peak)
@@ -500,14 +508,13 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
     int64_t low = max64(cells[0] - far, 0), high = min64(cells[2 * n - 2] + far + 1, rows);
     const image scene = {lines, circle, samples, total_lines};
     float s[CELL * CELL];
-    shore *cache = malloc((size_t)((high - low) * cols) * sizeof *cache);
+    shore *cache = calloc((size_t)((high - low) * cols), sizeof *cache);
     int32_t *room = malloc((size_t)(CELL * CELL * cols) * (4 * sizeof *room + sizeof *sums + 1));
     if (!cache || !room) {
         free(cache);
         free(room);
         return -1;
     }
-    for (int64_t i = 0; i < (high - low) * cols; i++) cache[i].peak = -1;
     *left_out = 0;
     for (int64_t k = 0; k < n; k++) {
         int64_t row = cells[2 * k], col = cells[2 * k + 1], before = count;
@@ -518,6 +525,7 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
         int by_land = ashore[row * cols + col];
         uint64_t mask = by_land ? beside_land(row, col, reach, total_lines, first, start, stop) : 0;
         *left_out += __builtin_popcountll(mask);
+        if (k + AHEAD < n) fetch(&scene, cells[2 * (k + AHEAD)], cells[2 * (k + AHEAD) + 1]);
         sums_of(&scene, row, col, s);
         if (by_land) cache[(row - low) * cols + col] = shore_of(s, row, col, mask);
         for (int bit = 0; bit < CELL * CELL; bit++) {
@@ -533,7 +541,7 @@ int64_t exceeding(const uint16_t *lines, int64_t circle, int64_t samples, int64_
             for (int64_t x = max64(col - far, 0); x < min64(col + far + 1, cols); x++) {
                 if (!ashore[y * cols + x]) continue;
                 shore *near = cache + (y - low) * cols + x;
-                if (near->peak < 0) {
+                if (near->peak == 0) {
                     mask = beside_land(y, x, reach, total_lines, first, start, stop);
                     if (mask) sums_of(&scene, y, x, s);
                     *near = shore_of(s, y, x, mask);

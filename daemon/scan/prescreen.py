@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import compress
+from math import isfinite
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,8 +139,9 @@ def scan(
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
     sizes = _sizes(scene, settings, keep_peaks)
-    ground = _land_map(scene, land, settings, sizes)
-    scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
+    ground, scans = _scan_bands(
+        scene, lambda: _land_map(scene, land, settings, sizes), sizes, threads or os.cpu_count() or 1, report
+    )
     blank = [name for name, part in scans.items() if not part.sound.any()]
     held = [part.sound for name, part in scans.items() if name not in blank or len(blank) == len(scans)]
     sound = np.logical_and.reduce(held).view(np.uint8)
@@ -206,10 +209,10 @@ def _land_map(scene: Scene, land: LandSource, settings: ScanSettings, sizes: Ban
 
 
 def _scan_bands(
-    scene: Scene, ground: LandMap, sizes: BandSettings, threads: int, report: Progress
-) -> dict[str, BandScan]:
-    """Scan all polarisations, each in parts of whole rows of cells."""
-    rows = len(ground.cells)
+    scene: Scene, draw: Callable[[], LandMap], sizes: BandSettings, threads: int, report: Progress
+) -> tuple[LandMap, dict[str, BandScan]]:
+    """Scan all polarisations, each in parts of whole rows of cells; land is drawn as they begin."""
+    rows = -(-scene.shape[0] // CELL_PX)
     count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
     if not all(scene.plain(name) for name in scene.polarisations):
         count = 1  # what is decoded has one reader at a time, and parts would decode what lies between twice
@@ -225,19 +228,24 @@ def _scan_bands(
             done += more
             report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
 
+    ground: Future[LandMap] = Future()
+
     def run(name: str, part: tuple[int, int]) -> BandScan:
-        return BandScanner(scene, name, ground, sizes, part).run(count_rows)
+        return BandScanner(scene, name, ground.result, sizes, part).run(count_rows)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
         try:
+            ground.set_result(draw())
             for task in as_completed([task for tasks in waiting.values() for task in tasks]):
                 task.result()  # the first trouble ends the others too
         except BaseException:
             failed.set()
+            ground.cancel()  # whoever waits for it
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
+        found = {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
+    return ground.result(), found
 
 
 def _within(cells: Bools, reach: int) -> Bools:
@@ -324,26 +332,29 @@ def _candidates(
     kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))
     lon, lat = scene.geometry.lonlat(kept.line_px, kept.sample_px) if len(kept) else ((), ())
     shore_m = land.shore_m(kept.line_px, kept.sample_px)
-    candidates = []
-    for k in range(len(kept)):
-        cell = cell_of(kept.line_px[k], kept.sample_px[k])
-        x1, y1, x2, y2 = kept.box_px[k].tolist()
+    columns = (
+        kept.line_px, kept.sample_px, lon, lat, kept.box_px, kept.pixels, kept.over,
+        _db(kept.peak), _db(kept.contrast), shore_m.round(1),
+    )  # fmt: skip
+    candidates: list[Candidate] = []
+    for line, sample, lon_deg, lat_deg, box, size, over, peak_db, contrast_db, shore in zip(
+        *(np.asarray(column).tolist() for column in columns), strict=True
+    ):
+        cell = cell_of(line, sample)
         candidates.append(
             Candidate(
-                index=k,
-                line_px=float(kept.line_px[k]),
-                sample_px=float(kept.sample_px[k]),
-                lon_deg=float(lon[k]),
-                lat_deg=float(lat[k]),
-                box_px=(x1, y1, x2, y2),
-                pixels=int(kept.pixels[k]),
-                polarisations=tuple(
-                    name for name, over in zip(scene.polarisations, kept.over[k], strict=True) if over
-                ),
-                peak_db=_db(float(kept.peak[k])),
-                contrast_db=_db(float(kept.contrast[k])),
+                index=len(candidates),
+                line_px=line,
+                sample_px=sample,
+                lon_deg=lon_deg,
+                lat_deg=lat_deg,
+                box_px=tuple(box),
+                pixels=size,
+                polarisations=tuple(compress(scene.polarisations, over)),
+                peak_db=peak_db,
+                contrast_db=contrast_db,
                 cell=(cell.row, cell.col),
-                shore_m=round(float(shore_m[k]), 1) if np.isfinite(shore_m[k]) else None,
+                shore_m=shore if isfinite(shore) else None,
             )
         )
     counts = {
@@ -354,5 +365,6 @@ def _candidates(
     return tuple(candidates), counts
 
 
-def _db(linear: float) -> float:
-    return round(float(10 * np.log10(max(linear, 1e-6))), 2)
+def _db(linear: NDArray[Any]) -> NDArray[np.float64]:
+    decibels: NDArray[np.float64] = 10 * np.log10(np.maximum(linear.astype(float), 1e-6))
+    return np.round(decibels, 2)
