@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from geoalchemy2 import Geography
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, func, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, String, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .tables import Base, _one_of
@@ -49,7 +49,6 @@ class AisVessel(Base):
     length_m: Mapped[float | None]
     width_m: Mapped[float | None]
     bow_m: Mapped[float | None]  # from the antenna to the bow
-    port_m: Mapped[float | None]  # from the antenna to the port side
     said: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))  # field: time
 
 
@@ -62,6 +61,7 @@ class AisReception(Base):
     area: Mapped[Any | None] = mapped_column(Geography("MULTIPOLYGON", srid=4326, spatial_index=True))
     vessels: Mapped[int]  # heard within the time and the area that were looked at
     positions: Mapped[int]
+    near: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # MMSI of the vessels near a detection
     rule: Mapped[dict[str, Any]]  # by which reception counts as proven
     recorded: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
 

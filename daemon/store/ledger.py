@@ -19,6 +19,7 @@ from ..domain import SceneResult, Versions
 from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
 from ..scene.names import ProductName
+from . import ais
 from .results import insert_run, multipolygon
 from .slices import mark_duplicates
 from .tables import Acquisition, Attempt, Message, Product, Run
@@ -106,6 +107,7 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
     known = session.get(Run, result.run_key)
     if known is None:
         insert_run(session, result, acquisition.id, product.id, accepted.kind)
+        ais.match_run(session, result.run_key)
         _describe(acquisition, result)
     else:
         known.kind = accepted.kind

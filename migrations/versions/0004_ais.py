@@ -24,7 +24,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text(), nullable=True) for name in ("name", "call_sign")),
         sa.Column("type_code", sa.BigInteger(), nullable=True),
         sa.Column("type", sa.Text(), nullable=True),
-        *(sa.Column(name, sa.Double(), nullable=True) for name in ("length_m", "width_m", "bow_m", "port_m")),
+        *(sa.Column(name, sa.Double(), nullable=True) for name in ("length_m", "width_m", "bow_m")),
         sa.Column("said", _json(), server_default=sa.text("'{}'::jsonb"), nullable=False),
         sa.PrimaryKeyConstraint("mmsi", name=op.f("pk_ais_vessel")),
     )
@@ -105,6 +105,7 @@ def _create_reception() -> None:
         sa.Column("area", _geography("MULTIPOLYGON", True), nullable=True),
         sa.Column("vessels", sa.BigInteger(), nullable=False),
         sa.Column("positions", sa.BigInteger(), nullable=False),
+        sa.Column("near", postgresql.ARRAY(sa.BigInteger()), nullable=False),
         sa.Column("rule", _json(), nullable=False),
         _recorded(),
         sa.ForeignKeyConstraint(
