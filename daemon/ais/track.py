@@ -20,6 +20,7 @@ Vector = tuple[float, float]  # east, north
 # Between two reports a ship may do what neither tells of. As much as a constant acceleration of this size
 # would make of it: b * t_before * t_after / 2 between two, b * t^2 / 2 beyond the last one.
 UNSAID_M_S2 = 0.01
+UNSAID_STRAIGHT_M_S2 = 0.03  # where the courses are not known, and a straight line is drawn
 UNSAID_AT_REST_M_S2 = 0.001
 AT_REST_M_S = 0.5
 GPS_M = 10.0  # error of a reported position
@@ -87,11 +88,12 @@ def states(vessel: Vessel, time_s: float) -> list[State]:
     index = bisect.bisect_right(times, time_s)
     before = vessel.fixes[index - 1] if index else None
     after = vessel.fixes[index] if index < len(times) else None
-    if before is not None and before.time_s == time_s:
-        after = before
     if before is None or after is None:
         only = before or after
-        return [] if only is None else [_reckoned(vessel, only, time_s)]
+        if only is None:
+            return []
+        chord = _chord(vessel.fixes[-2:] if before else vessel.fixes[:2])
+        return [_reckoned(vessel, only, time_s, chord)]
     here = _ecef(before)
     east, north = _axes(before)
     step = _ecef(after) - here
@@ -99,10 +101,11 @@ def states(vessel: Vessel, time_s: float) -> list[State]:
     span_s = after.time_s - before.time_s
     if math.hypot(*d) > 1000 + _FASTEST_M_S * span_s:
         return [_reckoned(vessel, fix, time_s) for fix in (before, after)]
-    place, velocity = _between(before, after, d, time_s)
+    place, velocity, told = _between(before, after, d, time_s)
     t0, t1 = time_s - before.time_s, after.time_s - time_s
-    speed = max(math.hypot(*velocity), math.hypot(*d) / span_s if span_s else 0.0)
-    unsaid = (UNSAID_AT_REST_M_S2 if speed < AT_REST_M_S else UNSAID_M_S2) * t0 * t1 / 2
+    speed = max(math.hypot(*velocity), math.hypot(*d) / span_s)
+    moving = UNSAID_M_S2 if told else UNSAID_STRAIGHT_M_S2
+    unsaid = (UNSAID_AT_REST_M_S2 if speed < AT_REST_M_S else moving) * t0 * t1 / 2
     nearer = before if t0 <= t1 else after
     return [
         State(
@@ -136,23 +139,22 @@ def centre(state: State) -> tuple[Vector, float]:
     return (ahead * math.sin(heading), ahead * math.cos(heading)), 0.0
 
 
-def _between(before: Fix, after: Fix, d: Vector, time_s: float) -> tuple[Vector, Vector]:
+def _between(before: Fix, after: Fix, d: Vector, time_s: float) -> tuple[Vector, Vector, bool]:
     """Return the way from `before` at a time, and the velocity: along a cubic that keeps the courses.
 
-    A straight line serves where the reported velocities and the way made do not agree, or are not known.
+    A straight line serves where the reported velocities and the way made do not agree, or are not known; the
+    last value says whether they do.
     """
     span_s = after.time_s - before.time_s
-    if span_s <= 0:
-        return (0.0, 0.0), before.velocity or (0.0, 0.0)
     u = (time_s - before.time_s) / span_s
     chord = d[0] / span_s, d[1] / span_s
     v0, v1 = before.velocity, after.velocity
     if v0 is None or v1 is None or not _agree(chord, v0, v1):
-        return (d[0] * u, d[1] * u), chord
+        return (d[0] * u, d[1] * u), chord, False
     a, b, c = u * (1 - u) ** 2, u * u * (3 - 2 * u), u * u * (u - 1)  # Hermite's
     place = tuple(a * span_s * p + b * q + c * span_s * r for p, q, r in zip(v0, d, v1, strict=True))
     velocity = tuple((1 - u) * p + u * r for p, r in zip(v0, v1, strict=True))
-    return (place[0], place[1]), (velocity[0], velocity[1])
+    return (place[0], place[1]), (velocity[0], velocity[1]), True
 
 
 def _agree(chord: Vector, v0: Vector, v1: Vector) -> bool:
@@ -161,10 +163,19 @@ def _agree(chord: Vector, v0: Vector, v1: Vector) -> bool:
     return apart <= 1.0 + 0.2 * max(math.hypot(*v0), math.hypot(*v1))
 
 
-def _reckoned(vessel: Vessel, fix: Fix, time_s: float) -> State:
-    """Follow one report's course and speed, forwards or backwards."""
+def _chord(fixes: Sequence[Fix]) -> Vector | None:
+    """Return the velocity of the way between two reports; None where there is but one, or they disagree."""
+    if len(fixes) < 2:
+        return None
+    step, span_s = _ecef(fixes[1]) - _ecef(fixes[0]), fixes[1].time_s - fixes[0].time_s
+    east, north = (float(step @ axis) / span_s for axis in _axes(fixes[0]))
+    return (east, north) if math.hypot(east, north) <= _FASTEST_M_S and span_s <= 300 else None
+
+
+def _reckoned(vessel: Vessel, fix: Fix, time_s: float, chord: Vector | None = None) -> State:
+    """Follow one report's course and speed, forwards or backwards; where it has none, those given."""
     dt = time_s - fix.time_s
-    known = fix.velocity
+    known = chord if fix.velocity is None else fix.velocity
     velocity = known or (0.0, 0.0)
     east, north = _axes(fix)
     unsaid = (UNSAID_AT_REST_M_S2 if known == (0.0, 0.0) else UNSAID_M_S2) * dt * dt / 2

@@ -15,7 +15,7 @@ from typing import Any
 
 import shapely
 from geoalchemy2.shape import to_shape
-from sqlalchemy import Double, cast, func, select, text
+from sqlalchemy import ARRAY, BigInteger, Double, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -101,7 +101,11 @@ def touched_runs(
     }
     if said:
         found |= set(
-            session.scalars(select(AisReception.run_id).where(AisReception.near.overlap(sorted(said))))
+            session.scalars(
+                select(AisReception.run_id).where(
+                    AisReception.near.op("&&")(cast(sorted(said), ARRAY(BigInteger)))
+                )
+            )
         )
     ordered = (
         select(Run.id)
@@ -184,7 +188,13 @@ def _echoes(session: Session, run_id: str) -> list[Echo]:
         .order_by(Detection.id)
     )
     return [
-        Echo(*row[:8], row[8].timestamp() if row[8] else None, row[9], row[10]) for row in map(tuple, rows)
+        Echo(
+            *(id_, label, lon, lat, length, low, high, incidence),
+            time_s=sensed and sensed.timestamp(),
+            range_to_velocity_s=ratio,
+            azimuth_deg=azimuth,
+        )
+        for id_, label, lon, lat, length, low, high, incidence, sensed, ratio, azimuth in rows
     ]
 
 
