@@ -149,6 +149,22 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
     console.print(f"database at revision {revision}")
 
 
+@db.command()
+def reader(
+    name: Annotated[str, typer.Argument(help="Name of the role.")],
+    password: Annotated[
+        str,
+        typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="READER_PASSWORD"),
+    ],
+) -> None:
+    """Make a role that may read the views and nothing else, or bring it up to date."""
+    from . import config
+    from .store import views
+
+    granted = views.make_reader(_store(config.load()), name, password)
+    console.print(f"{name} reads {', '.join(granted)}")
+
+
 def _store(settings: config.Settings) -> Store:
     from .store.session import Store
 

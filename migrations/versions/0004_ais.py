@@ -12,6 +12,59 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+# What AIS tells of each current detection.
+_CURRENT_AIS = """
+CREATE VIEW current_ais AS
+SELECT detection.id, detection.run_id, detection.class, detection.score, detection.position,
+       detection.length_m, detection.flags AS scene_flags, acquisition.id AS acquisition_id,
+       acquisition.platform, coalesce(detection.sensed, acquisition.start) AS sensed,
+       ais_match.status, ais_match.evidence ->> 'reason' AS reason, ais_match.mmsi, vessel.name,
+       vessel.call_sign, vessel.imo, vessel.type, vessel.length_m AS vessel_length_m, ais_match.distance_m,
+       (ais_match.evidence ->> 'speed_m_s')::double precision * 3600 / 1852 AS speed_kn,
+       (ais_match.evidence ->> 'course_deg')::double precision AS course_deg, ais_match.evidence
+FROM acquisition
+JOIN detection ON detection.run_id = acquisition.current_run_id
+JOIN ais_match ON ais_match.detection_id = detection.id
+LEFT JOIN ais_vessel vessel ON vessel.mmsi = ais_match.mmsi
+WHERE detection.duplicate_of IS NULL
+"""
+
+# Where and when was looked, and how small a ship would have been seen. The table `coverage` holds all runs'.
+_CURRENT_COVERAGE = """
+CREATE VIEW current_coverage AS
+SELECT run.id AS run_id, coverage.valid_area, coverage.area_km2, coverage.smallest_ship_m,
+       coverage.false_alarms_per_1000_km2, coverage.valid_fraction, coverage.land_fraction,
+       acquisition.id AS acquisition_id, acquisition.platform, acquisition.mode,
+       acquisition.start AS acquired,
+       acquisition.relative_orbit, acquisition.orbit_direction, run.outcome, run.saturated,
+       reception.area AS ais_reception, reception.vessels AS ais_vessels
+FROM acquisition
+JOIN run ON run.id = acquisition.current_run_id
+JOIN coverage ON coverage.run_id = run.id
+LEFT JOIN ais_reception reception ON reception.run_id = run.id
+"""
+
+# From the sensing of a scene's last line to its result, and where the time went.
+_SCENE_LATENCY = """
+CREATE VIEW scene_latency AS
+SELECT acquisition.id AS acquisition_id, acquisition.platform, product.name AS product, product.source,
+       acquisition.stop AS sensed, product.published, product.received, run.recorded,
+       extract(epoch FROM product.published - acquisition.stop)::double precision AS publishing_s,
+       extract(epoch FROM product.received - product.published)::double precision AS notice_s,
+       extract(epoch FROM run.recorded - product.received)::double precision AS processing_s,
+       extract(epoch FROM run.recorded - acquisition.stop)::double precision AS total_s
+FROM acquisition
+JOIN run ON run.id = acquisition.current_run_id
+JOIN product ON product.id = run.product_id
+"""
+
+# A reader of current_detections needs no right to the tables: a function in a view has its caller's rights
+# unless it says otherwise.
+_FUNCTIONS = (
+    "recurrence(geography, bigint, double precision)",
+    "neighbour_ghost(geography, double precision, bigint)",
+)
+
 
 def upgrade() -> None:
     op.add_column("detection", sa.Column("sensed", sa.DateTime(timezone=True), nullable=True))
@@ -46,9 +99,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_ais_match_mmsi"), "ais_match", ["mmsi"])
     _create_question()
+    for statement in (_CURRENT_AIS, _CURRENT_COVERAGE, _SCENE_LATENCY):
+        op.execute(statement)
+    for function in _FUNCTIONS:
+        op.execute(f"ALTER FUNCTION {function} SECURITY DEFINER SET search_path FROM CURRENT")
 
 
 def downgrade() -> None:
+    for function in _FUNCTIONS:
+        op.execute(f"ALTER FUNCTION {function} SECURITY INVOKER RESET search_path")
+    for view in ("scene_latency", "current_coverage", "current_ais"):
+        op.execute(f"DROP VIEW {view}")
     op.drop_table("question")
     op.drop_index(op.f("ix_ais_match_mmsi"), table_name="ais_match")
     op.drop_table("ais_match")
