@@ -6,6 +6,7 @@ from alembic import context
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection
 
+from daemon.store import change_tables  # noqa: F401 (its tables belong to the metadata)
 from daemon.store.tables import Base
 
 
