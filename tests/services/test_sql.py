@@ -73,12 +73,27 @@ def record(store: Store, found: SceneResult, published: datetime, received: date
         ledger.record(session, None, ledger.accept(session, scene), found)
 
 
+# Two changes between the passes, as the unit of change would write them.
+CHANGES = """
+DELETE FROM change_due;
+INSERT INTO change_unit (id, after_run_id, before_run_id, outcome, alignment, counts, digest)
+VALUES ('u', :after, :before, 'done', '{}', '{}', '');
+INSERT INTO change (id, unit_id, kind, after_detection_id, position, class, length_m, score, evidence)
+VALUES ('a', 'u', 'appeared', :detection, ST_MakePoint(134.56, 7.0), 'ship', 90, 0.9, '{}'),
+       ('g', 'u', 'gone', NULL, ST_MakePoint(134.9, 7.1), 'ship', 120, 0.7, '{}'),
+       ('s', 'u', 'still_occupied', NULL, ST_MakePoint(134.5, 7.0), 'ship', 180, 0.7, '{}'),
+       ('f', 'u', 'gone', NULL, ST_MakePoint(135.9, 8.5), 'ship', 50, 0.7, '{}');
+"""
+
+
 @pytest.fixture
 def filled(store: Store, tmp_path: Path) -> Store:
     """Two passes over Palau and one over an empty sea; AIS of two ships of the newer one."""
     late = timedelta(minutes=90), timedelta(minutes=100)
-    record(store, result(OLD, [SHIPS[0], SHIPS[4]], 100), *(OLD + d for d in late))
-    record(store, result(NEW, SHIPS, 200), *(NEW + d for d in late))
+    scenes = [result(OLD, [SHIPS[0], SHIPS[4]], 100), result(NEW, SHIPS, 200)]
+    runs = [scene.run_key for scene in scenes]
+    for scene, start in zip(scenes, (OLD, NEW), strict=True):
+        record(store, scene, *(start + d for d in late))
     record(store, result(EMPTY, [], 201, shapely.box(140, 6, 141, 7)), *(EMPTY + d for d in late))
     reports = []
     for mmsi, name, (lon, lat, length, *_), speed in (
@@ -88,14 +103,23 @@ def filled(store: Store, tmp_path: Path) -> Store:
         for s in (-60, 0, 60):
             time = NEW + timedelta(seconds=12 + s)
             there = moved(lon, lat, speed, 0.0, s)
-            reports.append(Row(mmsi, time, *there, speed / MPS_PER_KNOT, 0.0, 0.0, name, int(length), int(length / 2)))
+            reports.append(
+                Row(mmsi, time, *there, speed / MPS_PER_KNOT, 0.0, 0.0, name, int(length), int(length / 2))
+            )
     path = tmp_path / "ais.csv"
     path.write_text(danish(reports))
     loaded = Loaded()
     load_file(store, path, loaded, Tally())
     rematch(store, touched(store, loaded))
     with store.transaction() as session:
-        session.execute(text("UPDATE run SET recorded = p.received + interval '3 minutes' FROM product p WHERE p.id = product_id"))
+        for statement in CHANGES.split(";")[:-1]:
+            session.execute(text(statement), {"before": runs[0], "after": runs[1], "detection": IDS[1]})
+        session.execute(
+            text(
+                "UPDATE run SET recorded = product.received + interval '3 minutes' FROM product "
+                "WHERE product.id = product_id"
+            )
+        )
     return store
 
 
@@ -120,20 +144,96 @@ def questions() -> dict[int, str]:
 NEW_RUN = result(NEW, SHIPS, 200)
 IDS = [d.id for d in NEW_RUN.detections]
 EXPECTED: dict[int, list[tuple[Any, ...]]] = {
-    1: [(IDS[0], NEW, 180.0, 0.95, 134.5, 7.0), (IDS[1], NEW, 90.0, 0.9, 134.56, 7.0), (IDS[2], NEW, 60.0, 0.8, 134.6, 7.02)],
+    1: [(id_, NEW, length, score, lon, lat) for id_, (lon, lat, length, _, score) in zip(IDS[:3], SHIPS)],
     2: [(IDS[1], NEW + timedelta(seconds=12), 90.0, "2")],
     3: [("matched", None, 2), ("unknown", "reception_unproven", 1), ("unmatched", None, 2)],
     4: [(538000001, "NORDIC STAR", NEW + timedelta(seconds=12), "POINT(134.5 7)", 0, 0.0)],
     5: [("ship", 2, NEW, 180.0)],
     6: [(NEW, "S1A", 18.0, True)],
+    7: [(EMPTY, 48000.0, 18.0)],
+    9: [("appeared", "ship", 90.0, 0.9, OLD, NEW), ("gone", "ship", 120.0, 0.7, OLD, NEW)],
     10: [(3, 5400 - 25.0, 600.0, 180.0, 6180 - 25.0)],
 }  # fmt: skip
 
 
-def test_ten_questions_are_documented() -> None:
-    assert sorted(questions()) == list(range(1, 11))
+def by_day() -> list[tuple[Any, ...]]:
+    """Answer question 8 in plain words: scenes, area and ships of each day."""
+    days: dict[Any, list[float]] = {}
+    for start, ships in ((OLD, 1), (NEW, 4), (EMPTY, 0)):
+        scenes, area, count = days.get(start.date(), (0, 0, 0))
+        days[start.date()] = [scenes + 1, area + 48000, count + ships]
+    return [(day, *values) for day, values in sorted(days.items())]
 
 
-@pytest.mark.parametrize("number", EXPECTED)
-def test_a_question_has_its_answer(reader: psycopg.Connection, number: int) -> None:
-    assert reader.execute(questions()[number]).fetchall() == EXPECTED[number]
+def test_ten_questions_have_their_answers(reader: psycopg.Connection) -> None:
+    asked = questions()
+    assert sorted(asked) == list(range(1, 11))
+    reader.execute("SET timezone TO 'UTC'")
+    found = {number: reader.execute(query).fetchall() for number, query in asked.items()}
+    found[7] = [row[1:] for row in found[7]]  # without the acquisition's number
+    for number, expected in {**EXPECTED, 8: by_day()}.items():
+        assert found[number] == expected, f"question {number}"
+
+
+def test_the_role_reads_views_and_nothing_else(filled: Store, reader: psycopg.Connection) -> None:
+    there = {row[0] for row in rows(filled, "SELECT viewname FROM pg_views WHERE schemaname = 'public'")}
+    assert set(views.READABLE) & there == {
+        "current_detections", "current_changes", "current_coverage", "current_ais", "scene_latency",
+        "fixed_objects", "anchorages", *({"open_alerts"} & there),
+    }  # fmt: skip
+    for view in set(views.READABLE) & there:
+        reader.execute(f"SELECT * FROM {view} LIMIT 1").fetchall()
+    tables = [row[0] for row in rows(filled, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    for table in (*tables, "pg_authid"):
+        if table == "spatial_ref_sys":
+            continue
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute(f"SELECT * FROM {table} LIMIT 1")
+    for statement in (
+        "CREATE TABLE mine (a int)",
+        "DELETE FROM current_detections",
+        "CREATE ROLE other",
+        "SET default_transaction_read_only = off; DELETE FROM current_coverage",
+    ):
+        with pytest.raises(psycopg.errors.Error):
+            reader.execute(statement)
+
+
+def test_a_reader_is_made_again_and_no_other_role_is_touched(
+    filled: Store, reader: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = reader.info.user
+    monkeypatch.setenv("FUSAR_STORE__URL", filled.url.render_as_string(hide_password=False))
+    run = CliRunner().invoke(app, ["db", "reader", name], input="an0ther\nan0ther\n")
+    assert run.exit_code == 0, run.output
+    assert "an0ther" not in run.output
+    url = filled.url.set(drivername="postgresql", username=name, password="an0ther")
+    psycopg.connect(url.render_as_string(hide_password=False)).close()
+    before = rows(filled, "SELECT rolpassword FROM pg_authid ORDER BY rolname")
+    with pytest.raises(ConfigError, match="may do more"):
+        views.make_reader(filled, str(filled.url.username), "x")
+    assert rows(filled, "SELECT rolpassword FROM pg_authid ORDER BY rolname") == before
+
+
+def test_views_open_as_layers(filled: Store) -> None:
+    """What QGIS asks of a view: a typed geometry column with its reference system, and a key."""
+    layers = rows(
+        filled,
+        "SELECT f_table_name, f_geography_column, lower(type), srid FROM geography_columns "
+        "WHERE f_table_name IN ('current_detections', 'current_ais', 'current_changes', 'current_coverage')",
+    )
+    assert sorted(layers) == [
+        ("current_ais", "position", "point", 4326),
+        ("current_changes", "position", "point", 4326),
+        ("current_coverage", "ais_reception", "multipolygon", 4326),
+        ("current_coverage", "valid_area", "multipolygon", 4326),
+        ("current_detections", "position", "point", 4326),
+    ]
+    for view, key in (
+        ("current_detections", "id"),
+        ("current_ais", "id"),
+        ("current_coverage", "run_id"),
+        ("scene_latency", "acquisition_id"),
+    ):
+        counts = rows(filled, f"SELECT count(*), count({key}), count(DISTINCT {key}) FROM {view}")[0]
+        assert counts[0] == counts[1] == counts[2] > 0
