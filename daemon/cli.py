@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ class _Commands(TyperGroup):
     """Fetches some commands when they are asked for: what they need takes seconds to load."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["scan", "detect", "ais", *super().list_commands(ctx)]
+        return ["scan", "detect", "ais", "ask", *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
@@ -41,6 +42,10 @@ class _Commands(TyperGroup):
             alone.command("detect")(detect)
         elif cmd_name == "ais":
             from .ais.command import app as alone
+        elif cmd_name == "ask":
+            from .ask.command import ask
+
+            alone.command("ask")(ask)
         else:
             return super().get_command(ctx, cmd_name)
         return typer.main.get_command(alone)
@@ -98,12 +103,15 @@ def run(
     """Watch the topic of scenes and take each one to its end."""
     from . import config, log
     from .app import Daemon
-    from .wiring import open_process
+    from .ask.answering import Answerer
+    from .wiring import open_predictor, open_prior, open_process
 
     settings = config.load()
     log.configure(settings.log)
-    process, versions = open_process(settings)
-    Daemon(settings, process, versions, until_idle).run()
+    predictor = open_predictor(settings)
+    process, versions = open_process(settings, predictor)
+    answerer = Answerer(predictor, open_prior(settings.prior.index))
+    Daemon(settings, process, versions, until_idle, answerer).run()
 
 
 @app.command()
@@ -161,7 +169,8 @@ def reader(
     from . import config
     from .store import views
 
-    granted = views.make_reader(_store(config.load()), name, password)
+    with contextlib.closing(_store(config.load())) as store:
+        granted = views.make_reader(store, name, password)
     console.print(f"{name} reads {', '.join(granted)}")
 
 

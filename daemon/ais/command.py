@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,11 @@ def load(
     ],
 ) -> None:
     """Load AIS, and match it with the detections that are there; loading again changes nothing."""
-    store = _store()
+    with contextlib.closing(_store()) as store:
+        _load(store, files)
+
+
+def _load(store: Store, files: list[Path]) -> None:
     loaded, failed = Loaded(), []
     tallies: list[tuple[Path, Tally]] = []
     with _progress() as progress:
@@ -70,11 +75,10 @@ def match(
     until: Annotated[datetime | None, typer.Option(help="And before this one; else all later.")] = None,
 ) -> None:
     """Match detections with the AIS that is there anew, as after a change of the rules of matching."""
-    store = _store()
     end = until or datetime(9999, 1, 1)
-    with store.transaction() as session:
-        runs = ais.runs_between(session, _utc(since), _utc(end))
-    with _progress() as progress:
+    with contextlib.closing(_store()) as store, _progress() as progress:
+        with store.transaction() as session:
+            runs = ais.runs_between(session, _utc(since), _utc(end))
         task = progress.add_task("matching runs", total=len(runs))
         count, changed = rematch(store, runs, lambda done: progress.update(task, completed=done))
     console.print(f"{count} runs matched, {changed} detections changed")
@@ -85,7 +89,7 @@ def prune(
     before: Annotated[datetime, typer.Option(help="Day, UTC; positions of it and later stay.")],
 ) -> None:
     """Remove old positions, whole days at once; matches stay as they were."""
-    with _store().transaction() as session:
+    with contextlib.closing(_store()) as store, store.transaction() as session:
         days = drop_partitions(session, _utc(before).date())
     console.print(f"{len(days)} days removed" + (f", {days[0]} to {days[-1]}" if days else ""))
 

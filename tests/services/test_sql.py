@@ -55,8 +55,8 @@ def result(start: datetime, ships: list[Any], orbit: int, area: Any = PALAU) -> 
     found = [
         replace(
             base.detections[0], id=detection_id(base.run_key, lon, lat, 0), lon_deg=lon, lat_deg=lat,
-            length_m=length, length_low_m=0.85 * length, length_high_m=1.15 * length, label=label, score=score,
-            flags=(), candidate=None, sensed=start + timedelta(seconds=12),
+            length_m=length, length_low_m=0.85 * length, length_high_m=1.15 * length, label=label,
+            score=score, flags=(), candidate=None, sensed=start + timedelta(seconds=12),
         )
         for lon, lat, length, label, score in ships
     ]  # fmt: skip
@@ -123,14 +123,19 @@ def filled(store: Store, tmp_path: Path) -> Store:
     return store
 
 
+def connect(store: Store, name: str, password: str) -> psycopg.Connection:
+    url = store.url
+    where = {"host": url.host, "port": url.port, "dbname": url.database}
+    return psycopg.connect(**where, user=name, password=password, autocommit=True)
+
+
 @pytest.fixture
 def reader(filled: Store, administrator: Any) -> Iterator[psycopg.Connection]:
     """A connection of the role that may only read."""
     name = f"reader_{filled.url.database}"
     views.make_reader(filled, name, "s3cret ' \\")
-    url = filled.url.set(drivername="postgresql", username=name, password="s3cret ' \\")
     try:
-        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        with connect(filled, name, "s3cret ' \\") as connection:
             yield connection
     finally:
         execute(filled.url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
@@ -144,9 +149,9 @@ def questions() -> dict[int, str]:
 NEW_RUN = result(NEW, SHIPS, 200)
 IDS = [d.id for d in NEW_RUN.detections]
 EXPECTED: dict[int, list[tuple[Any, ...]]] = {
-    1: [(id_, NEW, length, score, lon, lat) for id_, (lon, lat, length, _, score) in zip(IDS[:3], SHIPS)],
+    1: [(IDS[i], NEW, *(SHIPS[i][k] for k in (2, 4, 0, 1))) for i in range(3)],
     2: [(IDS[1], NEW + timedelta(seconds=12), 90.0, "2")],
-    3: [("matched", None, 2), ("unknown", "reception_unproven", 1), ("unmatched", None, 2)],
+    3: [("matched", None, 2), ("unmatched", None, 2), ("unknown", "reception_unproven", 1)],
     4: [(538000001, "NORDIC STAR", NEW + timedelta(seconds=12), "POINT(134.5 7)", 0, 0.0)],
     5: [("ship", 2, NEW, 180.0)],
     6: [(NEW, "S1A", 18.0, True)],
@@ -207,8 +212,7 @@ def test_a_reader_is_made_again_and_no_other_role_is_touched(
     run = CliRunner().invoke(app, ["db", "reader", name], input="an0ther\nan0ther\n")
     assert run.exit_code == 0, run.output
     assert "an0ther" not in run.output
-    url = filled.url.set(drivername="postgresql", username=name, password="an0ther")
-    psycopg.connect(url.render_as_string(hide_password=False)).close()
+    connect(filled, name, "an0ther").close()
     before = rows(filled, "SELECT rolpassword FROM pg_authid ORDER BY rolname")
     with pytest.raises(ConfigError, match="may do more"):
         views.make_reader(filled, str(filled.url.username), "x")
