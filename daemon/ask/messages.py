@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -24,7 +24,15 @@ QUESTION: Final = "fusar.question/1"
 ANSWER: Final = "fusar.answer/1"
 LONGEST = 500  # characters of a question
 
-Asked = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST)]
+
+def _question(text: str) -> str:
+    text = text.strip()
+    if not 0 < len(text) <= LONGEST:
+        raise ValueError(f"expected 1 to {LONGEST} characters")
+    return text
+
+
+Asked = Annotated[Text, AfterValidator(_question)]
 
 
 class _Part(BaseModel):
