@@ -258,20 +258,13 @@ def _conclude(
 ) -> Match:
     if number is not None:
         return _matched(echo, option, number, taken)
-    near = heard.near(place)
-    proof: dict[str, Any] = {
-        "vessels": len(near),
-        "nearest_m": round(near[0][0]) if near else None,
-        "reach_m": heard.rule.reach_m,
-        "within_s": heard.rule.within_s,
-        "needed": heard.rule.vessels,
-    }
+    proof = heard.prove(place)
     free = [p for p in (*option.sure.values(), *option.vague) if p.state.vessel.mmsi not in taken]
     maybe = sorted({p.state.vessel.mmsi for p in free if p.deviations <= 3})
     evidence: dict[str, Any] = {"reception": proof}
     if maybe:
         evidence |= {"reason": "position_uncertain", "maybe": maybe[:10]}
-    elif len(near) < heard.rule.vessels:
+    elif not proof["proven"]:
         evidence["reason"] = "reception_unproven"
     status: Status = "unknown" if "reason" in evidence else "unmatched"
     return Match(echo.id, status, None, None, evidence)

@@ -1,7 +1,9 @@
 """Where and when a silence would mean something: reception proven by other vessels' messages.
 
 AIS is heard by receivers of unknown reach, ashore or in orbit. That a vessel would have been heard at a place
-is shown by others that were: near it, before the sensing and after it.
+is shown by others that were: near it, before the sensing and after it, and on all sides of it, since beyond
+the last vessel that is heard the reception may end. So a place counts that lies between witnesses: whatever
+convex area a receiver reaches, it reaches the places between those that it hears.
 """
 
 from __future__ import annotations
@@ -22,15 +24,22 @@ from .track import Vessel
 
 @dataclass(frozen=True, slots=True)
 class ReceptionRule:
-    """When reception counts as proven at a place: so many vessels so near, each heard before and after."""
+    """When reception counts as proven at a place.
 
-    vessels: int = 2
-    reach_m: float = 10_000.0
+    Attributes:
+        reach_m: vessels within this distance are witnesses, if they were heard before and after.
+        within_s: of the sensing, on either side.
+        gap_deg: seen from the place, no gap between neighbouring witnesses may be as wide; 180 means that
+            the place lies within their convex hull, which takes three.
+    """
+
+    reach_m: float = 20_000.0
     within_s: float = 600.0
+    gap_deg: float = 180.0
 
 
 RULE = ReceptionRule()
-_STEP_DEG = 0.02  # of the grid by which the area is drawn, 2.2 km
+_STEP_DEG = 0.03  # of the grid by which the area is drawn, 3.3 km
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,29 @@ class Witnesses:
             if apart[i] <= self.rule.reach_m and self.mmsi[i] != but
         ]
 
+    def prove(self, position_m: NDArray[np.float64], but: int | None = None) -> dict[str, Any]:
+        """Return whether reception is proven at a place, and by whom.
+
+        Args:
+            position_m: the place, ECEF, [3].
+            but: MMSI of the vessel in question, which is no witness of itself.
+
+        Returns:
+            proven, the number of vessels within reach, the distance to the nearest, the widest gap.
+        """
+        near = self.near(position_m, but)
+        where = {int(number): at for number, at in zip(self.mmsi, self.position_m, strict=True)}
+        gap = widest_gap_deg(position_m, np.array([where[mmsi] for _, mmsi in near]).reshape(-1, 3))
+        return {
+            "proven": gap < self.rule.gap_deg,
+            "vessels": len(near),
+            "nearest_m": round(near[0][0]) if near else None,
+            "gap_deg": None if math.isinf(gap) else round(gap),
+        }
+
     def area(self, footprint: shapely.MultiPolygon) -> shapely.MultiPolygon:
-        """Return where in a footprint reception is proven, drawn on a grid of some 2 km."""
-        if len(self.mmsi) < self.rule.vessels:
+        """Return where in a footprint reception is proven, drawn on a grid of some 3 km."""
+        if not len(self.mmsi):
             return shapely.MultiPolygon()
         from scipy.spatial import cKDTree
 
@@ -74,10 +103,12 @@ class Witnesses:
         lat = np.arange(south + _STEP_DEG / 2, north + _STEP_DEG / 2, _STEP_DEG)
         lon = np.arange(west + wide / 2, east + wide / 2, wide)
         cells = ecef_from_geodetic(lon[None, :], lat[:, None])
-        apart, _ = tree.query(
-            cells.reshape(-1, 3), k=[self.rule.vessels], distance_upper_bound=self.rule.reach_m
-        )
-        held = np.isfinite(apart).reshape(len(lat), len(lon))
+        near = tree.query_ball_point(cells.reshape(-1, 3), self.rule.reach_m)
+        proven = [
+            len(found) > 2 and widest_gap_deg(cell, self.position_m[found]) < self.rule.gap_deg
+            for cell, found in zip(cells.reshape(-1, 3), near, strict=True)
+        ]
+        held = np.array(proven).reshape(len(lat), len(lon))
         boxes = []
         for row, y in zip(held, lat, strict=True):
             edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
@@ -85,6 +116,22 @@ class Witnesses:
                 left, right = lon[start] - wide / 2, lon[stop - 1] + wide / 2
                 boxes.append(shapely.box(left, y - _STEP_DEG / 2, right, y + _STEP_DEG / 2))
         return boxes
+
+
+def widest_gap_deg(position_m: NDArray[np.float64], others_m: NDArray[np.float64]) -> float:
+    """Return the widest angle between neighbouring ones of others, [n, 3], as seen from a place; ECEF.
+
+    360 where there is but one, infinite without any.
+    """
+    up = position_m / np.linalg.norm(position_m)
+    east = np.array([-up[1], up[0], 0.0])
+    east = east / np.linalg.norm(east) if east.any() else np.array([0.0, 1.0, 0.0])
+    apart = others_m - position_m
+    x, y = apart @ east, apart @ np.cross(up, east)
+    bearings = np.sort(np.degrees(np.arctan2(y, x))[np.hypot(x, y) > 1.0])
+    if not len(bearings):
+        return math.inf
+    return float(np.diff(bearings, append=bearings[0] + 360).max())
 
 
 def witnesses(

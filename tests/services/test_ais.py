@@ -186,7 +186,12 @@ def test_loading_again_is_nothing_new(store: Store, tmp_path: Path) -> None:
 
 def test_unmatched_where_others_are_heard(store: Store, tmp_path: Path) -> None:
     record(store, result())
-    load(store, file(tmp_path, "a.csv", danish(ais((538000001, 538000003)))))
+    others = [
+        Row(mmsi, SENSED + timedelta(seconds=s), 134.55, lat, 0.0, 0.0, 0.0)
+        for mmsi, lat in ((538000008, 7.1), (538000009, 6.95))
+        for s in (-60, 60)
+    ]
+    load(store, file(tmp_path, "a.csv", danish([*ais((538000001, 538000003)), *others])))
     assert statuses(store) == [MATCHED[0], (None, "unmatched", None), MATCHED[2], FAR]
     inside = "ST_Covers(area, position)"
     proven = rows(store, f"SELECT {inside} FROM ais_reception, detection ORDER BY ST_X(position::geometry)")

@@ -99,6 +99,8 @@ def filled(store: Store, tmp_path: Path) -> Store:
     for mmsi, name, (lon, lat, length, *_), speed in (
         (538000001, "NORDIC STAR", SHIPS[0], 0.0),
         (538000002, "BLUE TUG", SHIPS[2], 0.0),
+        (538000003, "A BOAT", (134.53, 7.12, 12.0), 0.0),  # these two are not seen, but heard
+        (538000004, "ANOTHER", (134.55, 6.93, 12.0), 0.0),
     ):
         for s in (-60, 0, 60):
             time = NEW + timedelta(seconds=12 + s)
@@ -150,7 +152,7 @@ NEW_RUN = result(NEW, SHIPS, 200)
 IDS = [d.id for d in NEW_RUN.detections]
 EXPECTED: dict[int, list[tuple[Any, ...]]] = {
     1: [(IDS[i], NEW, *(SHIPS[i][k] for k in (2, 4, 0, 1))) for i in range(3)],
-    2: [(IDS[1], NEW + timedelta(seconds=12), 90.0, "2")],
+    2: [(IDS[1], NEW + timedelta(seconds=12), 90.0, "4")],
     3: [("matched", None, 2), ("unmatched", None, 2), ("unknown", "reception_unproven", 1)],
     4: [(538000001, "NORDIC STAR", NEW + timedelta(seconds=12), "POINT(134.5 7)", 0, 0.0)],
     5: [("ship", 2, NEW, 180.0)],

@@ -94,13 +94,14 @@ def test_each_vessel_is_one_detection() -> None:
 
 
 def witnesses(lon: float, lat: float) -> list[Vessel]:
-    return [vessel(900 + i, *north_of(lon, lat, 4000.0 + 1000 * i)) for i in range(2)]
+    """Three, all around."""
+    return [vessel(900 + i, *moved(lon, lat, 4000.0 + 1000 * i, 120.0 * i, 1.0)) for i in range(3)]
 
 
 def test_unmatched_is_said_only_where_others_are_heard() -> None:
     seen = echo("e", 10.0, 57.0)
     assert matched([seen], witnesses(10.0, 57.0))["e"].status == "unmatched"
-    for few in ([], witnesses(10.0, 57.0)[:1], witnesses(10.0, 58.0)):
+    for few in ([], witnesses(10.0, 57.0)[:2], witnesses(10.0, 58.0)):
         found = matched([seen], few)["e"]
         assert (found.status, found.evidence["reason"]) == ("unknown", "reception_unproven")
     before = [replace(w, fixes=w.fixes[:1]) for w in witnesses(10.0, 57.0)]
@@ -108,11 +109,11 @@ def test_unmatched_is_said_only_where_others_are_heard() -> None:
 
 
 def test_a_vessel_is_no_witness_of_another_beside_it_that_is_not_there() -> None:
-    one, two = witnesses(10.0, 57.0)
+    one, two, three = witnesses(10.0, 57.0)
     echoes = [echo("e", 10.0, 57.0), echo("w", *north_of(10.0, 57.0, 4000.0))]
-    found = matched(echoes, [one, two])
+    found = matched(echoes, [one, two, three])
     assert (found["w"].mmsi, found["e"].status) == (900, "unmatched")
-    assert matched(echoes, [one])["e"].status == "unknown"
+    assert matched(echoes, [one, two])["e"].status == "unknown"
 
 
 def test_one_that_may_be_there_makes_it_unknown() -> None:
