@@ -62,10 +62,7 @@ def match_run(session: Session, run_id: str) -> list[str]:
 
 
 def match_again(session: Session, run_id: str) -> list[str]:
-    """Match a run's detections anew, in a transaction that has just begun.
-
-    It waits for the scenes that are being recorded: they may not have seen the newest positions. Those that
-    are recorded later will.
+    """Match a run's detections anew, in a transaction that has just begun: one load after the other.
 
     Returns:
         Ids of the detections whose status or vessel is another than before.
@@ -79,6 +76,9 @@ def touched_runs(
 ) -> list[str]:
     """Return the runs whose matches newly loaded AIS may change, by the time of their sensing.
 
+    In a transaction that has just begun: it waits for the scenes that are being recorded, whose runs nobody
+    sees yet and which may not have seen the newest positions. Those that are recorded later will.
+
     Args:
         session: of the store.
         first: time of the earliest position loaded.
@@ -86,6 +86,7 @@ def touched_runs(
         heard: where and when positions were loaded, as `cell` gives it.
         said: MMSI of vessels whose length or antenna is known anew.
     """
+    session.execute(text(_LOCK.format("")))
     cells = set(heard)
     rows = session.execute(
         select(Run.id, Product.name, Coverage.valid_area)
