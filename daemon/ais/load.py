@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -97,7 +97,7 @@ def touched(store: Store, loaded: Loaded) -> list[str]:
         return ais.touched_runs(session, first, last, loaded.cells, loaded.said)
 
 
-def _evaluate_rules(session: Session, detection_ids: Iterable[str]) -> None:
+def _evaluate_rules(session: Session, detection_ids: Sequence[str]) -> None:
     """ALERTS: call daemon.alerts.evaluate_ais(session, detection_ids) here once it is in this tree."""
 
 
