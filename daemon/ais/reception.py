@@ -50,20 +50,6 @@ class Witnesses:
     mmsi: NDArray[np.int64]  # [n]
     position_m: NDArray[np.float64]  # ECEF, [n, 3]
 
-    def near(self, position_m: NDArray[np.float64], but: int | None = None) -> list[tuple[float, int]]:
-        """Return (distance, MMSI) of those within reach of a place, nearest first.
-
-        Args:
-            position_m: the place, ECEF, [3].
-            but: MMSI of the vessel in question, which is no witness of itself.
-        """
-        apart = np.linalg.norm(self.position_m - position_m, axis=1)
-        return [
-            (float(apart[i]), int(self.mmsi[i]))
-            for i in np.lexsort((self.mmsi, apart))
-            if apart[i] <= self.rule.reach_m and self.mmsi[i] != but
-        ]
-
     def prove(self, position_m: NDArray[np.float64], but: int | None = None) -> dict[str, Any]:
         """Return whether reception is proven at a place, and by whom.
 
@@ -74,13 +60,13 @@ class Witnesses:
         Returns:
             proven, the number of vessels within reach, the distance to the nearest, the widest gap.
         """
-        near = self.near(position_m, but)
-        where = {int(number): at for number, at in zip(self.mmsi, self.position_m, strict=True)}
-        gap = widest_gap_deg(position_m, np.array([where[mmsi] for _, mmsi in near]).reshape(-1, 3))
+        apart = np.linalg.norm(self.position_m - position_m, axis=1)
+        near = (apart <= self.rule.reach_m) & (self.mmsi != (-1 if but is None else but))
+        gap = widest_gap_deg(position_m, self.position_m[near])
         return {
             "proven": gap < self.rule.gap_deg,
-            "vessels": len(near),
-            "nearest_m": round(near[0][0]) if near else None,
+            "vessels": int(near.sum()),
+            "nearest_m": round(float(apart[near].min())) if near.any() else None,
             "gap_deg": None if math.isinf(gap) else round(gap),
         }
 
@@ -127,7 +113,8 @@ def widest_gap_deg(position_m: NDArray[np.float64], others_m: NDArray[np.float64
     east = np.array([-up[1], up[0], 0.0])
     east = east / np.linalg.norm(east) if east.any() else np.array([0.0, 1.0, 0.0])
     apart = others_m - position_m
-    x, y = apart @ east, apart @ np.cross(up, east)
+    north = np.array([-up[2] * east[1], up[2] * east[0], up[0] * east[1] - up[1] * east[0]])
+    x, y = apart @ east, apart @ north
     bearings = np.sort(np.degrees(np.arctan2(y, x))[np.hypot(x, y) > 1.0])
     if not len(bearings):
         return math.inf

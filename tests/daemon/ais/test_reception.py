@@ -63,8 +63,8 @@ def test_the_area_is_what_lies_between_those_that_are_heard(middle: float) -> No
 def test_a_vessel_does_not_witness_itself() -> None:
     who = witnesses([heard(1, 10.0, 57.0), heard(2, *moved(10.0, 57.0, 3000.0, 90.0, 1.0))], 0.0, 25.0)
     place = np.asarray(ecef_from_geodetic(10.0, 57.0))
-    assert [mmsi for _, mmsi in who.near(place)] == [1, 2]
-    assert [mmsi for _, mmsi in who.near(place, but=1)] == [2]
+    assert [who.prove(place)[key] for key in ("vessels", "nearest_m")] == [2, 0]
+    assert [who.prove(place, but=1)[key] for key in ("vessels", "nearest_m")] == [1, 3000]
 
 
 def test_nobody_heard_is_no_area() -> None:
