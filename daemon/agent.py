@@ -95,6 +95,31 @@ class SceneWorker:
                     log.exception("%s could not be recorded", origin)
                 await self._bury(origin, key, payload, error)
 
+    async def handle_other(
+        self, origin: Origin, key: bytes | None, payload: bytes | None, end: Callable[[bytes | None], Any]
+    ) -> None:
+        """Take a message of another kind to its durable end, between two scenes: they share the engine.
+
+        Args:
+            origin: where it stood.
+            key: of the message.
+            payload: of the message.
+            end: does it, in a thread; what it raises and says to retry is retried, else dead-lettered.
+
+        Raises:
+            ConfigError: the database is not as it must be; the message has not ended.
+            DeviceLost: the GPU answers no more in this process; the message has not ended.
+        """
+        async with self._working():
+            try:
+                await self._until_done(end, payload)
+            except (ConfigError, DeviceLost):
+                raise
+            except Exception as error:
+                if not isinstance(error, DaemonError):
+                    log.exception("%s could not be ended", origin)
+                await self._bury(origin, key, payload, error)
+
     async def retry_due(self) -> bool:
         """Take one attempt whose time has come to its end; return whether there was one."""
         with self._store_may_be_away():

@@ -10,7 +10,8 @@ import signal
 import ssl
 import tempfile
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import faust
 
@@ -21,6 +22,9 @@ from .publish import ensure_topics, send_dead
 from .store import schema
 from .store.ledger import Origin
 from .store.session import Store
+
+if TYPE_CHECKING:
+    from .ask.answering import Answerer
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +78,7 @@ class Daemon:
         process: Process,
         versions: VersionsOf | None = None,
         until_idle_s: float | None = None,
+        answerer: Answerer | None = None,
     ) -> None:
         """Prepare; `run` starts.
 
@@ -82,11 +87,13 @@ class Daemon:
             process: looks at a product, in a thread.
             versions: what `process` states in its results; see `SceneWorker`.
             until_idle_s: end when nothing has come for so long and no attempt is due; None: run on.
+            answerer: who answers free questions; None: nobody, and none are read.
         """
         self._settings = settings
         self._process = process
         self._versions = versions
         self._until_idle_s = until_idle_s
+        self._answerer = answerer
 
     def run(self) -> None:
         """Run until idle, or until SIGTERM or SIGINT.
@@ -116,6 +123,11 @@ class Daemon:
             with tempfile.TemporaryDirectory(prefix="fusar-") as datadir:
                 app = faust_app(settings.kafka, datadir)
                 assigned = register(app, settings.kafka.scenes_topic, cluster, worker)
+                if self._answerer is not None:
+                    from .ask.topic import end_question  # it brings all that reads scenes
+
+                    end = functools.partial(end_question, settings.kafka, store, self._answerer)
+                    register_questions(app, settings.kafka.questions_topic, cluster, worker, end)
                 await self._serve(app, worker, assigned)
         finally:
             store.close()
@@ -190,3 +202,18 @@ def register(app: faust.App, topic: str, cluster: str, worker: SceneWorker) -> a
             event.ack()
 
     return assigned
+
+
+def register_questions(
+    app: faust.App, topic: str, cluster: str, worker: SceneWorker, end: Callable[[bytes | None], Any]
+) -> None:
+    """Let an app's second agent hand each question to the worker, which ends it between two scenes."""
+    questions = app.topic(topic, key_serializer="raw", value_serializer="raw", value_type=bytes)
+
+    @app.agent(questions, name="questions", concurrency=1)  # type: ignore[untyped-decorator]
+    async def _questions(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            origin = Origin(cluster, message.topic, message.partition, message.offset)
+            await worker.handle_other(origin, message.key, message.value, end)
+            event.ack()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -35,10 +36,10 @@ def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> Non
 
 
 class _Commands(TyperGroup):
-    """Fetches `scan` and `detect` when they are asked for: what they need takes seconds to load."""
+    """Fetches some commands when they are asked for: what they need takes seconds to load."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["scan", "detect", *super().list_commands(ctx)]
+        return ["scan", "detect", "ais", "ask", *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
@@ -48,6 +49,12 @@ class _Commands(TyperGroup):
             from .detect import detect
 
             alone.command("detect")(detect)
+        elif cmd_name == "ais":
+            from .ais.command import app as alone
+        elif cmd_name == "ask":
+            from .ask.command import ask
+
+            alone.command("ask")(ask)
         else:
             return super().get_command(ctx, cmd_name)
         return typer.main.get_command(alone)
@@ -105,12 +112,15 @@ def run(
     """Watch the topic of scenes and take each one to its end."""
     from . import config, log
     from .app import Daemon
-    from .wiring import open_process
+    from .ask.answering import Answerer
+    from .wiring import open_predictor, open_prior, open_process
 
     settings = config.load()
     log.configure(settings.log)
-    process, versions = open_process(settings)
-    Daemon(settings, process, versions, until_idle).run()
+    predictor = open_predictor(settings)
+    process, versions = open_process(settings, predictor)
+    answerer = Answerer(predictor, open_prior(settings.prior.index))
+    Daemon(settings, process, versions, until_idle, answerer).run()
 
 
 @app.command()
@@ -154,6 +164,23 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
     log.configure(settings.log)
     schema.upgrade(_store(settings), revision)
     console.print(f"database at revision {revision}")
+
+
+@db.command()
+def reader(
+    name: Annotated[str, typer.Argument(help="Name of the role.")],
+    password: Annotated[
+        str,
+        typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="READER_PASSWORD"),
+    ],
+) -> None:
+    """Make a role that may read the views and nothing else, or bring it up to date."""
+    from . import config
+    from .store import views
+
+    with contextlib.closing(_store(config.load())) as store:
+        granted = views.make_reader(store, name, password)
+    console.print(f"{name} reads {', '.join(granted)}")
 
 
 def _store(settings: config.Settings) -> Store:

@@ -34,6 +34,10 @@ class KafkaSettings(Group):
     dead_topic: str = Field(
         default="sentinel1.scenes.dead", description="Topic of messages that cannot be read."
     )
+    questions_topic: str = Field(
+        default="sentinel1.questions", description="Topic of free questions about what was seen."
+    )
+    answers_topic: str = Field(default="sentinel1.answers", description="Topic of their answers.")
     group: str = Field(default="fusar", description="Consumer group; its members share the scenes.")
     partitions: int = Field(default=8, ge=1, description="Partitions of a topic that is created.")
     replication: int = Field(

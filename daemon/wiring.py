@@ -20,10 +20,16 @@ from .scene.names import ProductName
 log = logging.getLogger(__name__)
 
 
-def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]]:
+def open_process(
+    settings: Settings, predictor: Predictor | None = None
+) -> tuple[Process, Callable[[str], Versions]]:
     """Open the engine, the prior, the coastline and the layers once, for all scenes.
 
     A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
+
+    Args:
+        settings: all settings.
+        predictor: the engine, where it is open already.
 
     Returns:
         What looks at a product, and what gives the versions by which it would, from the product's name.
@@ -33,9 +39,9 @@ def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]
         ConfigError: a layer cannot be read.
         InputError: a sea in the settings has no such name.
     """
-    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+    predictor = predictor or open_predictor(settings)
     coastline = Coastline.load(settings.land.inland_water)
-    prior = _open_prior(settings.prior.index)
+    prior = open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))
 
     def look(uri: str) -> SceneResult:
@@ -61,7 +67,17 @@ class _Stages:
             self._said = now
 
 
-def _open_prior(index: str | None) -> PriorIndex | None:
+def open_predictor(settings: Settings) -> Predictor:
+    """Open the engine of the settings.
+
+    Raises:
+        ArtifactError: the engine bundle does not fit.
+    """
+    return Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+
+
+def open_prior(index: str | None) -> PriorIndex | None:
+    """Open the prior; None where there is none, or it cannot be opened, which is logged."""
     if index is None:
         return None
     try:

@@ -19,6 +19,7 @@ from ..domain import SceneResult, Versions
 from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
 from ..scene.names import ProductName
+from . import ais
 from .results import insert_run, multipolygon
 from .slices import mark_duplicates
 from .tables import Acquisition, Attempt, Message, Product, Run
@@ -74,6 +75,7 @@ def accept(session: Session, scene: SceneAcquired) -> Accepted:
     product.uuid = given.uuid or product.uuid
     product.size_bytes = given.size_bytes or product.size_bytes
     product.published = given.published or product.published
+    product.received = min(product.received or scene.received, scene.received)
     if given.checksum:
         product.checksum = f"{given.checksum.algorithm}:{given.checksum.value}"
     session.flush()
@@ -105,6 +107,7 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
     known = session.get(Run, result.run_key)
     if known is None:
         insert_run(session, result, acquisition.id, product.id, accepted.kind)
+        ais.match_run(session, result.run_key)
         _describe(acquisition, result)
     else:
         known.kind = accepted.kind
