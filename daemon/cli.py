@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,26 +36,32 @@ def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> Non
     raise typer.Exit(scan_command.main(arguments or []))
 
 
+# Fetched when they are asked for: what they need takes seconds to load. Module, and a function or a group there.
+_FETCHED = {
+    "detect": ("detect", "detect"),
+    "chips": ("chips_command", "chips"),
+    "ais": ("ais.command", "app"),
+    "ask": ("ask.command", "ask"),
+}
+
+
 class _Commands(TyperGroup):
-    """Fetches some commands when they are asked for: what they need takes seconds to load."""
+    """Every command, those among them that are fetched."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["scan", "detect", "ais", "ask", *super().list_commands(ctx)]
+        return ["scan", *_FETCHED, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
         if cmd_name == "scan":
             alone.command("scan", context_settings=_AS_IT_IS, add_help_option=False)(scan)
-        elif cmd_name == "detect":
-            from .detect import detect
-
-            alone.command("detect")(detect)
-        elif cmd_name == "ais":
-            from .ais.command import app as alone
-        elif cmd_name == "ask":
-            from .ask.command import ask
-
-            alone.command("ask")(ask)
+        elif cmd_name in _FETCHED:
+            module, name = _FETCHED[cmd_name]
+            found = getattr(import_module(f"daemon.{module}"), name)
+            if isinstance(found, typer.Typer):
+                alone = found
+            else:
+                alone.command(cmd_name)(found)
         else:
             return super().get_command(ctx, cmd_name)
         return typer.main.get_command(alone)

@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from engine.data.command import triplets
 from engine.errors import FusarError
 from engine.evaluate.command import evaluate
 from engine.export.command import build, export, verify
+from engine.export.import_released import import_
 from engine.simulate.command import simulate
 from engine.train.command import dataset, merge, train
 
@@ -55,8 +57,9 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, train, merge, export, verify, build, evaluate):
+for command in (simulate, dataset, triplets, train, merge, export, verify, build, evaluate):
     app.command()(command)
+app.command("import")(import_)
 
 
 def main() -> None:

@@ -8,6 +8,8 @@ may add:
 - ``images``: two images instead of ``image``; ``aef`` is then a list of two;
 - ``aef`` absent or null: there is no prior, as over the open sea;
 - ``sensor``, ``bands``, ``spacing_m``: what the prompt states;
+- ``dates``: ISO days (UTC), one an image, likewise;
+- ``known``: places that the question names by ordinal: ``box_px``, ``label``, ``seen``;
 - ``site``: where it is, so that splits are disjoint; ``truth``: what is known of the objects.
 
 An ``aef`` file is an npz of ``features`` float32 [S, 64] and ``positions`` float32 [S, 2], order (y, x),
@@ -20,6 +22,7 @@ import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
+from engine.runtime.image import CHIP_PX
 from engine.runtime.prior import PRIOR_DIM, Prior
+from engine.runtime.text import Place, Request, places_text
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Record:
         spacing_m: pixel spacing of the image as cut; None where unknown.
         site: where the image was taken; splits are disjoint by it.
         truth: what is known of the objects, one mapping each.
+        dates: ISO days, one an image; none where they are not stated.
+        known: places that the question, which holds them, names by ordinal.
         folder: what file names are relative to.
     """
 
@@ -63,6 +70,8 @@ class Record:
     site: str | None = None
     truth: tuple[Mapping[str, Any], ...] = ()
     folder: Path = field(default=Path("."), compare=False)
+    dates: tuple[str, ...] = ()
+    known: tuple[Place, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line's JSON object; fields that say nothing are left out."""
@@ -82,6 +91,17 @@ class Record:
         }
         if self.sensor is not None:
             line |= {"sensor": self.sensor, "bands": list(self.bands), "spacing_m": self.spacing_m}
+        if self.dates:
+            line["dates"] = list(self.dates)
+        if self.known:
+            line["known"] = [
+                {
+                    "box_px": [round(edge, 2) for edge in place.box_px],
+                    "label": place.label,
+                    "seen": place.seen,
+                }
+                for place in self.known
+            ]
         if self.site is not None:
             line["site"] = self.site
         if self.truth:
@@ -133,6 +153,8 @@ def parse_record(line: object, folder: Path = Path(".")) -> Record:
         site=_text(line, "site") if line.get("site") is not None else None,
         truth=tuple(truth),
         folder=folder,
+        dates=_dates(line, len(images)),
+        known=_known(line),
     )
 
 
@@ -232,6 +254,53 @@ def _read_prior(record: Record, name: str) -> Prior:
         raise DatasetError(f"{where}: got positions outside 0 to 1, expected (y, x) over the image")
     vectors = np.where(valid[:, None], features, 0).astype(np.float32)
     return Prior(vectors, positions.astype(np.float32), valid, None)
+
+
+def record_request(record: Record) -> Request:
+    """Return the request that a record asks, as the predictor takes it.
+
+    Raises:
+        DatasetError: an image or prior is missing, or the record states no sensor: no bundle was trained so.
+    """
+    if record.sensor is None or record.spacing_m is None:
+        raise DatasetError(f"record {record.id}: got no sensor, expected what a prompt states")
+    told = places_text(record.known, record.coordinate_size / CHIP_PX)
+    return Request(
+        task=record.task,
+        chips=tuple(load_images(record)),
+        priors=load_priors(record),
+        sensor=record.sensor,
+        bands=record.bands,
+        spacing_m=record.spacing_m,
+        known=record.known,
+        question=record.question.removesuffix(told),
+        dates=record.dates,
+    )
+
+
+def _known(line: Mapping[str, Any]) -> tuple[Place, ...]:
+    places = []
+    for each in line.get("known", ()):
+        try:
+            x1, y1, x2, y2 = (float(edge) for edge in each["box_px"])
+            place = Place((x1, y1, x2, y2), str(each.get("label", "")), each.get("seen", ""))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(f"got known place {each!r}, expected box_px, label and seen") from error
+        if place.seen not in ("", "before", "after", "both"):
+            raise DatasetError(f"got seen {place.seen!r}, expected before, after or both")
+        places.append(place)
+    return tuple(places)
+
+
+def _dates(line: Mapping[str, Any], images: int) -> tuple[str, ...]:
+    dates = _texts(line, "dates") if "dates" in line else ()
+    try:
+        days = [date.fromisoformat(each) for each in dates]
+    except ValueError as error:
+        raise DatasetError(f"got dates {dates}, expected ISO days such as 2023-05-01") from error
+    if days and (len(days) != images or days != sorted(days)):
+        raise DatasetError(f"got dates {dates} for {images} images, expected one an image, in time order")
+    return dates
 
 
 def _text(line: Mapping[str, Any], name: str) -> str:

@@ -1,36 +1,47 @@
-"""Simulated chips to a dataset folder: images, priors, and the records of both stages.
+"""Simulated chips and pairs of chips to a dataset folder: images, priors, and the records of both stages.
 
     OUT/
-      chips/train-000000.png     the chip's three channels as RGB
+      chips/train-000000.png     the chip's three channels as RGB; of a pair, -before and -after
       priors/train-000000.npz    where the chip has a prior
       stage1.jsonl               descriptions
-      stage2.jsonl               detection and counting
+      stage2.jsonl               the tasks
       stage1.val.jsonl, stage2.val.jsonl, chips/val-...   chips of another seed
       dataset.json               what was asked for, and counts
 
-Every simulated chip is a site of its own, so train and validation share none.
+Every simulated chip and pair is a site of its own, so train and validation share none.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.describe import LAND_COVERS, description
+from engine.data.asks import (
+    CHIP_TASKS,
+    PAIR_TASKS,
+    TOKEN_PX,
+    Ask,
+    ChipFacts,
+    Target,
+    answer_objects,
+    chip_asks,
+    clipped,
+    describe,
+    pair_asks,
+)
+from engine.data.describe import LAND_COVERS
 from engine.data.records import Record, write_prior
 from engine.errors import DatasetError, InputError
-from engine.runtime.image import CHIP_PX
 from engine.runtime.prior import Prior
-from engine.runtime.text import QUESTIONS, detection_text
+from engine.runtime.text import QUESTIONS
 
-TOKEN_PX = 28  # side of a merged token
-MIN_SIDE_PX = 3  # of a box, in pixels of the chip as cut; below, a box says nothing of extent
 SENSOR, SPACING_M = "Sentinel-1 IW", 10.0
 
 # Polarisations that the prompt states, with their shares: single and other ones must not come as a surprise.
@@ -38,7 +49,7 @@ BANDS = (("VV", "VH"), ("HH", "HV"), ("VV",), ("HH",))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
 
 # The simulator names covers as Dynamic World does; a description uses plain words.
-_COVERS = dict(
+COVERS = dict(
     zip(
         ("water", "trees", "grass", "flooded_vegetation", "crops", "shrub_and_scrub", "built", "bare",
          "snow_and_ice"),
@@ -46,17 +57,6 @@ _COVERS = dict(
         strict=True,
     )
 )  # fmt: skip
-
-
-class Target(Protocol):
-    """An object in a chip, as the simulator states it; boxes are edges, in pixels of the chip."""
-
-    @property
-    def class_(self) -> str: ...  # noqa: D102
-    @property
-    def length_m(self) -> float: ...  # noqa: D102
-    @property
-    def box_px(self) -> tuple[float, float, float, float]: ...  # noqa: D102
 
 
 class Chips(Protocol):
@@ -74,51 +74,29 @@ class Chips(Protocol):
     def context(self) -> Sequence[Any]: ...  # noqa: D102
 
 
+class Pairs(Protocol):
+    """A simulated pair: what this module needs of ``engine.simulate.pairs.Pair``."""
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]: ...  # noqa: D102
+    @property
+    def truth(self) -> tuple[Sequence[Target], Sequence[Target]]: ...  # noqa: D102
+    @property
+    def places(self) -> Sequence[Any]: ...  # noqa: D102
+    @property
+    def changes(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def prior(self) -> NDArray[np.int8]: ...  # noqa: D102
+    @property
+    def days(self) -> int: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Split:
     """The records of one split, by stage."""
 
-    stage1: list[Record]
-    stage2: list[Record]
-
-
-def target_box(box_px: Sequence[float], size_px: int) -> tuple[int, int, int, int]:
-    """Return a box as an answer writes it: integers of the enlarged chip, clipped to it.
-
-    A side is at least MIN_SIDE_PX pixels of the chip as cut.
-
-    Args:
-        box_px: x1, y1, x2, y2, edges, in pixels of the chip as cut; may leave it.
-        size_px: side of the enlarged chip.
-    """
-    scale = size_px / CHIP_PX
-    least = round(MIN_SIDE_PX * scale)
-    x1, x2 = _span(box_px[0] * scale, box_px[2] * scale, least, size_px)
-    y1, y2 = _span(box_px[1] * scale, box_px[3] * scale, least, size_px)
-    return x1, y1, x2, y2
-
-
-def _span(low: float, high: float, least: int, size: int) -> tuple[int, int]:
-    first, last = round(min(max(low, 0), size)), round(min(max(high, 0), size))
-    if last - first < least:
-        first = min(max(round((first + last - least) / 2), 0), size - least)
-        last = first + least
-    return first, last
-
-
-def answer_objects(
-    targets: Iterable[Target], size_px: int
-) -> list[tuple[str, tuple[int, int, int, int], Target]]:
-    """Return label, box and target of each object in the order in which an answer names them.
-
-    The order is that of the image's tokens: by merged token of the box's centre, rows first, then by box.
-    """
-
-    def place(entry: tuple[str, tuple[int, int, int, int], Target]) -> tuple[int, ...]:
-        x1, y1, x2, y2 = entry[1]
-        return (y1 + y2) // 2 // TOKEN_PX, (x1 + x2) // 2 // TOKEN_PX, *entry[1]
-
-    return sorted(((t.class_, target_box(t.box_px, size_px), t) for t in targets), key=place)
+    stage1: list[Record] = field(default_factory=list)
+    stage2: list[Record] = field(default_factory=list)
 
 
 def draw_bands(name: str) -> tuple[str, ...]:
@@ -127,46 +105,104 @@ def draw_bands(name: str) -> tuple[str, ...]:
     return BANDS[rng.choice(len(BANDS), p=BAND_SHARES)]
 
 
+def draw_dates(name: str, days: int | None = None) -> tuple[str, ...]:
+    """Choose the date of a chip by its name, or of two, so many days apart; half of single ones have none."""
+    rng = np.random.default_rng(zlib.crc32(f"{name} date".encode()))
+    first = date(2017, 1, 1) + timedelta(days=int(rng.integers(8 * 365)))
+    if days is None:
+        return (first.isoformat(),) if rng.random() < 0.5 else ()
+    return first.isoformat(), (first + timedelta(days=days)).isoformat()
+
+
 def chip_records(
-    chips: Chips, index: int, name: str, aef: str | None, size_px: int, bands: tuple[str, ...] = BANDS[0]
+    chips: Chips,
+    index: int,
+    name: str,
+    aef: str | None,
+    size_px: int,
+    bands: tuple[str, ...] = BANDS[0],
+    shares: Mapping[str, float] = CHIP_TASKS,
 ) -> list[Record]:
-    """Return a chip's records: description, detection, counting.
+    """Return a chip's records: its description, and the tasks that are asked of it.
 
     A description names the land's cover only where there is a prior, which alone knows it.
     """
-    objects = answer_objects(chips.truth[index], size_px)
-    labels = [label for label, _, _ in objects]
     context = chips.context[index]
-    answers = {
-        "description": description(
-            labels,
-            context.sea_db[0],
-            float(chips.land_fraction[index]),
-            _COVERS[context.land_cover] if aef is not None and context.land_cover else None,
-        ),
-        "detection": detection_text((label, box) for label, box, _ in objects),
-        "counting": str(labels.count("ship")),
-    }
-    truth = tuple(
-        {"label": label, "bbox_2d": list(box), "length_m": round(float(target.length_m), 1)}
-        for label, box, target in objects
+    facts = ChipFacts(
+        chips.truth[index],
+        chips.pixels[index],
+        float(context.sea_db[0]),
+        float(chips.land_fraction[index]),
+        COVERS[context.land_cover] if context.land_cover else None,
+        prior=aef is not None,
     )
+    asks = [Ask("description", QUESTIONS["description"], describe(facts) or "")]
+    asks += chip_asks(facts, size_px, shares, np.random.default_rng(zlib.crc32(f"{name} tasks".encode())))
+    images, dates = (f"chips/{name}.png",), draw_dates(name)
+    return _records(asks, name, images, aef, size_px, bands, dates, truth_of(facts.targets, size_px))
+
+
+def pair_records(
+    pair: Pairs,
+    name: str,
+    aef: str | None,
+    size_px: int,
+    bands: tuple[str, ...] = BANDS[0],
+    shares: Mapping[str, float] = PAIR_TASKS,
+) -> list[Record]:
+    """Return the records of two chips of one place."""
+    before, after = (sum(target.class_ == "ship" for target in each) for each in pair.truth)
+    rng = np.random.default_rng(zlib.crc32(f"{name} tasks".encode()))
+    asks = pair_asks(pair.places, pair.changes, (before, after), size_px, shares, rng)
+    images = (f"chips/{name}-before.png", f"chips/{name}-after.png")
+    truth = tuple(
+        {"place": n, "label": place.label, "change": change}
+        for n, (place, change) in enumerate(zip(pair.places, pair.changes, strict=True), start=1)
+    )
+    return _records(asks, name, images, aef, size_px, bands, draw_dates(name, pair.days), truth)
+
+
+def truth_of(targets: Sequence[Target], size_px: int) -> tuple[dict[str, Any], ...]:
+    """Return what is known of a chip's objects, as records keep it."""
+    return tuple(
+        {
+            "label": label,
+            "bbox_2d": list(box),
+            **({} if target.length_m is None else {"length_m": round(float(target.length_m), 1)}),
+            **({"clipped": True} if clipped(target.box_px) else {}),
+        }
+        for label, box, target in answer_objects(targets, size_px)
+    )
+
+
+def _records(
+    asks: Sequence[Ask],
+    name: str,
+    images: tuple[str, ...],
+    aef: str | None,
+    size_px: int,
+    bands: tuple[str, ...],
+    dates: tuple[str, ...],
+    truth: tuple[dict[str, Any], ...],
+) -> list[Record]:
     return [
         Record(
-            id=f"{name}-{task}",
-            images=(f"chips/{name}.png",),
-            aef=(aef,),
+            id=f"{name}-{ask.task}",
+            images=images,
+            aef=(aef,) * len(images),
             coordinate_size=size_px,
-            question=QUESTIONS[task],
-            answer=answer,
-            task=task,
+            question=ask.question,
+            answer=ask.answer,
+            task=ask.task,
             sensor=SENSOR,
             bands=bands,
             spacing_m=SPACING_M,
             site=f"simulated-{name}",
             truth=truth,
+            dates=dates,
+            known=ask.known,
         )
-        for task, answer in answers.items()
+        for ask in asks
     ]
 
 
@@ -187,6 +223,7 @@ def write_split(
     size_px: int,
     first: int = 0,
     progress: Callable[[int], None] | None = None,
+    shares: Mapping[str, float] = CHIP_TASKS,
 ) -> Split:
     """Write the images and priors of chips, and return their records.
 
@@ -197,33 +234,70 @@ def write_split(
         size_px: side of the enlarged chip that boxes refer to.
         first: number of the first chip, where a split is written in parts.
         progress: called with 1 after each chip.
+        shares: how likely a chip is asked about each task of stage 2.
 
     Raises:
         InputError: the size is no multiple of a merged token's side.
         DatasetError: a file could not be written.
     """
+    check_size(size_px)
+    records = Split()
+    for index in range(len(chips.pixels)):
+        name = f"{split}-{first + index:06d}"
+        bands = draw_bands(name)
+        aef = _write_files(folder, {name: chips.pixels[index]}, chips.prior[index], name, bands)
+        made = chip_records(chips, index, name, aef, size_px, bands, shares)
+        records.stage1.extend(record for record in made if record.task == "description")
+        records.stage2.extend(record for record in made if record.task != "description")
+        if progress is not None:
+            progress(1)
+    return records
+
+
+def write_pairs(
+    folder: Path,
+    pairs: Sequence[Pairs],
+    split: str,
+    size_px: int,
+    first: int = 0,
+    progress: Callable[[int], None] | None = None,
+    shares: Mapping[str, float] = PAIR_TASKS,
+) -> list[Record]:
+    """Write the images and priors of pairs, and return their records; as ``write_split``."""
+    check_size(size_px)
+    records = []
+    for index, pair in enumerate(pairs):
+        name = f"{split}-pair-{first + index:06d}"
+        bands = draw_bands(name)
+        images = {f"{name}-before": pair.pixels[0], f"{name}-after": pair.pixels[1]}
+        aef = _write_files(folder, images, pair.prior, name, bands)
+        records += pair_records(pair, name, aef, size_px, bands, shares)
+        if progress is not None:
+            progress(1)
+    return records
+
+
+def _write_files(
+    folder: Path,
+    images: Mapping[str, NDArray[np.uint8]],
+    raw: NDArray[np.int8],
+    name: str,
+    bands: tuple[str, ...],
+) -> str | None:
+    """Write images as the bands show them, and the prior; return its file name, None without one."""
     from PIL import Image
 
-    check_size(size_px)
-    records = Split([], [])
     try:
-        for name in ("chips", "priors"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        for index in range(len(chips.pixels)):
-            name = f"{split}-{first + index:06d}"
-            bands = draw_bands(name)
-            pixels = np.moveaxis(chips.pixels[index], 0, -1).copy()
+        for part in ("chips", "priors"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        for image, channels in images.items():
+            pixels = np.moveaxis(channels, 0, -1).copy()
             pixels[..., len(bands) if len(bands) == 1 else 3 :] = 0  # without VH there is no ratio either
-            Image.fromarray(pixels).save(folder / "chips" / f"{name}.png", compress_level=1)
-            prior = Prior.from_bytes(chips.prior[index], None)
-            aef = f"priors/{name}.npz" if prior.mask.any() else None
-            if aef is not None:
-                write_prior(folder / aef, prior)
-            made = chip_records(chips, index, name, aef, size_px, bands)
-            records.stage1.extend(record for record in made if record.task == "description")
-            records.stage2.extend(record for record in made if record.task != "description")
-            if progress is not None:
-                progress(1)
+            Image.fromarray(pixels).save(folder / "chips" / f"{image}.png", compress_level=1)
+        prior = Prior.from_bytes(raw, None)
+        if not prior.mask.any():
+            return None
+        write_prior(folder / "priors" / f"{name}.npz", prior)
     except OSError as error:
         raise DatasetError(f"cannot write the dataset to {folder}: {error}") from error
-    return records
+    return f"priors/{name}.npz"

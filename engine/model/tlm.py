@@ -11,6 +11,9 @@ One module, two variants:
 - ``fusar``: the Gaussian stands on the merged grid itself. The last layer starts at zero, so that the
   module is the identity before training. Weights are normalised over all anchors and then masked, not
   normalised again: where few anchors are valid the modulation fades, and without a prior it is the identity.
+
+For comparison, ``fusar`` has other ways to bring the prior in (``fusion``: a sum, or a joint projection),
+another place (``place``: inside the vision tower, before its merger), and vectors of two years side by side.
 """
 
 from __future__ import annotations
@@ -39,6 +42,9 @@ class TlmConfig:
         sigma: width of the Gaussian, in cells of the grid it stands on (merged tokens for "fusar",
             patches for "reference": 1 and 2 are the same distance).
         prior_dropout: in training, the share of images whose prior is withheld ("fusar" only).
+        fusion: "modulate"; "sum" adds a projected prior; "concat" projects token and prior together.
+        place: "tokens", after the tower's merger, or "tower", before it; ``channels`` is the width there.
+        years: embeddings of so many years stand side by side in a vector.
     """
 
     channels: int
@@ -46,6 +52,17 @@ class TlmConfig:
     variant: Literal["fusar", "reference"] = "fusar"
     sigma: float = 1.0
     prior_dropout: float = 0.3
+    fusion: Literal["modulate", "sum", "concat"] = "modulate"
+    place: Literal["tokens", "tower"] = "tokens"
+    years: int = 1
+
+    def __post_init__(self) -> None:
+        """Check what contradicts itself."""
+        plain = (self.fusion, self.place, self.years) == ("modulate", "tokens", 1)
+        if self.variant == "reference" and not plain:
+            raise InputError("got another fusion, place or years for the reference variant, expected its own")
+        if self.years not in (1, 2):
+            raise InputError(f"got {self.years} years of priors, expected 1 or 2")
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields, for a configuration file."""
@@ -59,11 +76,17 @@ class TokenwiseModulation(nn.Module):
         super().__init__()
         self.config = config
         # The key names of the released vec64_film.pt: "0.weight", "0.bias", "2.weight", "2.bias".
-        last = nn.Linear(config.hidden, 2 * config.channels)
-        self.mlp = nn.Sequential(nn.Linear(PRIOR_DIM, config.hidden), nn.SiLU(), last)
+        parts = 2 if config.fusion == "modulate" else 1
+        last = nn.Linear(config.hidden, parts * config.channels)
+        self.mlp = nn.Sequential(nn.Linear(PRIOR_DIM * config.years, config.hidden), nn.SiLU(), last)
         if config.variant == "fusar":
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        if config.fusion == "concat":
+            self.join = nn.Linear(2 * config.channels, config.channels)
+            with torch.no_grad():  # the identity on the token; the prior's half waits for a prior that speaks
+                self.join.weight[:, : config.channels] = torch.eye(config.channels)
+                self.join.bias.zero_()
 
     def forward(
         self, tokens: Tensor, vectors: Tensor, positions: Tensor, mask: Tensor, grid: tuple[int, int]
@@ -71,14 +94,15 @@ class TokenwiseModulation(nn.Module):
         """Modulate tokens.
 
         Args:
-            tokens: merged visual tokens in raster order, [B, h * w, C].
+            tokens: merged visual tokens in raster order, [B, h * w, C]; or those that the merger will join,
+                [B, h * w, n, C].
             vectors: anchor vectors, [B, S, 64]; any finite value where the mask is False.
             positions: anchors' (y, x) in [0, 1], [B, S, 2].
             mask: True where an anchor is valid, [B, S].
             grid: (h, w) of the merged grid.
 
         Returns:
-            Tokens, [B, h * w, C].
+            Tokens, shaped as they came.
 
         Raises:
             InputError: the grid does not fit the tokens.
@@ -96,7 +120,14 @@ class TokenwiseModulation(nn.Module):
             fields = weights @ self.mlp(vectors).float()
         else:
             fields = self._reference_fields(vectors, positions, mask, grid)
-        gamma, beta = fields.to(tokens.dtype).chunk(2, dim=-1)
+        fields = fields.to(tokens.dtype)
+        if tokens.ndim == 4:  # [B, h * w, patches of a token, C], before the merger
+            fields = fields.unsqueeze(2).expand(*tokens.shape[:3], -1)
+        if self.config.fusion == "sum":
+            return tokens + fields
+        if self.config.fusion == "concat":
+            return self.join(torch.cat([tokens, fields], dim=-1))
+        gamma, beta = fields.chunk(2, dim=-1)
         return tokens * (1 + gamma) + beta
 
     def _reference_fields(

@@ -8,6 +8,7 @@ test checks that both give the same tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -78,12 +79,13 @@ class FixedGridVision(nn.Module):
             self.register_buffer("unpad_index", back, persistent=False)
             self.register_buffer("present", present[None, :, None, None, :], persistent=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
+    def forward(self, patches: Tensor, modulate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return visual tokens in raster order.
 
         Args:
             patches: one frame's patches in merge-unit order, [B, side^2, 3 * patch^2] (as
                 ``engine.runtime.image.patches`` cuts them).
+            modulate: changes what the merger joins, [B, tokens_side^2, merged patches, width], raster order.
 
         Returns:
             Tokens, [B, tokens_side^2, C].
@@ -96,6 +98,10 @@ class FixedGridVision(nn.Module):
             x = x + self._attention(block.attn, block.norm1(x), windowed=index not in self.full_blocks)
             x = x + block.mlp(block.norm2(x))
         merger = tower.merger
+        if modulate is not None:
+            units = x.reshape(x.shape[0], self.tokens_side**2, -1, x.shape[-1])[:, self.raster]
+            x = modulate(units)
+            return merger.mlp(merger.ln_q(x).reshape(x.shape[0], -1, merger.hidden_size))
         x = merger.mlp(merger.ln_q(x).reshape(x.shape[0], -1, merger.hidden_size))
         return x[:, self.raster]
 

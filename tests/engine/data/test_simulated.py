@@ -9,16 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.data.asks import TOKEN_PX, answer_objects, target_box
 from engine.data.records import load_images, load_priors
-from engine.data.simulated import (
-    BAND_SHARES,
-    BANDS,
-    TOKEN_PX,
-    answer_objects,
-    draw_bands,
-    target_box,
-    write_split,
-)
+from engine.data.simulated import BAND_SHARES, BANDS, draw_bands, write_split
 from engine.runtime.text import parse_detections
 
 
@@ -83,8 +76,8 @@ def test_split_on_disk(tmp_path: Path) -> None:
     chips.prior[1, 5, 0, 2] = -128  # one channel missing: the anchor is not valid
     chips.context[1].land_cover = "shrub_and_scrub"
     chips.land_fraction[1] = 0.4
-    split = write_split(tmp_path, chips, "train", 252, first=7)
-    detection, counting = split.stage2[:2]
+    split = write_split(tmp_path, chips, "train", 252, first=7, shares={"detection": 1, "counting": 1})
+    detection, counting = (record for record in split.stage2 if record.id.startswith("train-000007"))
     assert detection.id == "train-000007-detection"
     assert parse_detections(detection.answer) == [
         ("platform", (20, 20, 40, 28)),
@@ -111,10 +104,10 @@ def test_cover_is_named_only_where_the_prior_knows_it(tmp_path: Path) -> None:
 
 
 def test_every_cover_of_the_simulator_has_a_word() -> None:
-    from engine.data.simulated import _COVERS
+    from engine.data.simulated import COVERS
     from engine.simulate.landcover import CLASSES
 
-    assert tuple(_COVERS) == tuple(CLASSES)
+    assert tuple(COVERS) == tuple(CLASSES)
 
 
 def test_bands_are_drawn_as_stated() -> None:

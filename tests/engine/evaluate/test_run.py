@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.data.simulated import target_box
+from engine.data.asks import target_box
 from engine.evaluate.run import Answered, ask, markdown, score, valid_text
 from engine.runtime.text import Answer, AnswerObject, Request, detection_text
 from engine.simulate.chips import ChipSet, make_chips

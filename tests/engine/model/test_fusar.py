@@ -93,3 +93,22 @@ def _request() -> Request:
     from types import SimpleNamespace
 
     return Request("detection", (np.zeros((3, 126, 126), np.uint8),), (SimpleNamespace(),))  # type: ignore[arg-type]
+
+
+def test_modulation_inside_the_tower_is_in_raster_order(nano) -> None:
+    """What the merger joins is told apart by place: marking one token's patches changes that token alone."""
+    vision = nano[0].vision
+    patches = torch.randn(1, vision.side**2, 3 * 14 * 14)
+    with torch.no_grad():
+        plain = vision(patches)
+        assert torch.allclose(vision(patches, lambda units: units), plain, atol=1e-5)
+        place = vision.tokens_side + 3
+
+        def mark(units):
+            units = units.clone()
+            units[:, place] += 1.0 + torch.arange(units.shape[-1])
+            return units
+
+        changed = (vision(patches, mark) - plain).abs().amax(-1)[0]
+    assert int(changed.argmax()) == place
+    assert float(changed[torch.arange(len(changed)) != place].max()) < 1e-5

@@ -126,3 +126,40 @@ def test_a_grid_that_does_not_fit_is_refused() -> None:
     tokens, vectors, positions, mask = given()
     with pytest.raises(InputError, match="expected 9"):
         module("fusar")(tokens, vectors, positions, mask, (3, 3))
+
+
+@pytest.mark.parametrize("fusion", ["modulate", "sum", "concat"])
+@pytest.mark.parametrize("years", [1, 2])
+def test_every_fusion_begins_as_the_identity_and_learns(fusion: str, years: int) -> None:
+    torch.manual_seed(0)
+    made = TokenwiseModulation(TlmConfig(CHANNELS, 16, fusion=fusion, years=years, prior_dropout=0.0))
+    tokens, vectors, positions, mask = given()
+    vectors = torch.cat([vectors] * years, dim=-1)
+    assert torch.equal(made(tokens, vectors, positions, mask, GRID), tokens)
+    target = torch.randn_like(tokens)
+    optimizer = torch.optim.Adam(made.parameters(), 0.05)
+    first = None
+    for _ in range(30):
+        loss = (made(tokens, vectors, positions, mask, GRID) - target).square().mean()
+        first = loss.item() if first is None else first
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.95 * first
+
+
+def test_the_reference_has_no_other_form() -> None:
+    for changes in ({"fusion": "sum"}, {"place": "tower"}, {"years": 2}):
+        with pytest.raises(InputError, match="reference"):
+            TlmConfig(CHANNELS, 16, variant="reference", **changes)
+    with pytest.raises(InputError, match="years"):
+        TlmConfig(CHANNELS, 16, years=3)
+
+
+def test_units_before_the_merger_share_their_tokens_field() -> None:
+    made = module("fusar")
+    tokens, vectors, positions, mask = given()
+    units = torch.stack([tokens, 2 * tokens], dim=2)
+    got = made(units, vectors, positions, mask, GRID)
+    assert torch.allclose(got[:, :, 0], made(tokens, vectors, positions, mask, GRID))
+    assert torch.allclose(got[:, :, 1], made(2 * tokens, vectors, positions, mask, GRID))

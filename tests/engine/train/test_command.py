@@ -26,9 +26,11 @@ def _run(*args: object) -> None:
 
 def test_dataset_then_both_stages_then_merge(base: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    _run("dataset", data, "--chips", 8, "--seed", 3, "--validation", 2)
+    _run(
+        "dataset", data, "--chips", 8, "--seed", 3, "--validation", 2, "--tasks", "detection,counting,change"
+    )
     train_set, held_out = read_records(data / "stage2.jsonl"), read_records(data / "stage2.val.jsonl")
-    assert (len(train_set), len(held_out)) == (16, 4)
+    assert (len(train_set), len(held_out)) == (17, 4)
     assert not {record.site for record in train_set} & {record.site for record in held_out}
     assert load_images(train_set[0]).shape == (1, 3, 126, 126)
     assert len(load_priors(train_set[0])) == 1
