@@ -33,6 +33,7 @@ from engine.model.checkpoint import merge, open_model
 from engine.train.config import LoraSettings, TlmSettings, TrainConfig
 from engine.train.loop import train
 
+_SAVE = 25  # steps between saved states: what an interruption can cost
 TEST_SEED = 1_000_000  # added to a dial's seed: no training chip is drawn again
 
 
@@ -153,7 +154,7 @@ class Ablation:
             ]
             config = TrainConfig(
                 2, ("all",), files=("stage1.jsonl", "stage2.jsonl"), steps=self.settings.base_steps, lr=2e-3,
-                batch=self.settings.batch, micro_batch=self.settings.batch, save_every=0, seed=seed,
+                batch=self.settings.batch, micro_batch=self.settings.batch, save_every=_SAVE, seed=seed,
             )  # fmt: skip
             run = train(
                 config, write_stages(self.out / "base-data", made, "off"), str(start), self.out / "base-run"
@@ -218,7 +219,7 @@ class Ablation:
         settings = self.settings
         return TrainConfig(
             stage, settings.trains, files=files, steps=max(steps, 1), lr=settings.lr, tlm_lr=settings.tlm_lr,
-            batch=settings.batch, micro_batch=settings.batch, save_every=0, seed=cell.seed,
+            batch=settings.batch, micro_batch=settings.batch, save_every=_SAVE, seed=cell.seed,
             lora=LoraSettings(r=8, alpha=16, dropout=0.0), tlm=TlmSettings(),
         )  # fmt: skip
 

@@ -107,7 +107,7 @@ def test_the_dense_loss_falls(items) -> None:
 
 def test_the_classifier_learns_ships_from_sea() -> None:
     train, test = draw_items(60, 21), draw_items(30, 22)
-    net = candidates.train(train, epochs=6)
+    net = candidates.train(train, epochs=15)
     windows, classes, _ = candidates.examples(test)
     with torch.no_grad():
         logits, _ = net(torch.from_numpy(windows).float() / 127.5 - 1)
