@@ -53,7 +53,7 @@ def test_the_table_recovers_what_was_made_up() -> None:
         assert row["on"]["bits"] == pytest.approx(told, abs=0.08)
         assert row["shuffled"]["bits"] == pytest.approx(0, abs=0.05)
         low, high = row["on"]["bits_95"]
-        assert low - 0.03 <= told <= high + 0.03
+        assert low - 0.06 <= told <= high + 0.06  # the bias of a resample is only known roughly
         if row["fusion"] == "tokens":
             low, high = row["sea_over_none_95"]
             assert low <= 0 <= high
