@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_type_hints
 
 import torch
 
 from engine.errors import InputError
 from engine.model.fusar import load_fusar, new_fusar, save_fusar
 from engine.model.nano import build_tokenizer, nano_config
-from engine.model.tlm import TlmConfig
+from engine.model.tlm import TlmConfig, TokenwiseModulation
 
 TINY_PX = 84  # 3 x 3 visual tokens
-# How the prior meets the visual tokens; "none" withholds it, so that the module is the identity.
-FUSIONS = ("none", "tokens", "vision", "concat", "sum")
+NONE = "none"  # the prior is withheld, so that the module is the identity
 
 
 def known_fusions() -> tuple[str, ...]:
-    """Return the kinds that this release's module has."""
-    return FUSIONS if any(each.name == "fusion" for each in fields(TlmConfig)) else FUSIONS[:2]
+    """Return how a prior can meet the visual tokens: not at all, then the kinds of this release's module."""
+    kinds = get_args(get_type_hints(TlmConfig).get("fusion", Literal["tokens"]))
+    return (NONE, *(str(kind) for kind in kinds))
+
+
+def plain_fusion() -> str:
+    """Return the kind of the module that a configuration gets where it names none."""
+    return str(next((each.default for each in fields(TlmConfig) if each.name == "fusion"), "tokens"))
 
 
 def check_fusions(kinds: Sequence[str]) -> None:
@@ -54,7 +59,7 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
 
     Args:
         base: checkpoint folder.
-        fusion: one of FUSIONS.
+        fusion: one of `known_fusions`.
         seed: of the module's weights.
         out: folder to write.
         hidden: width of the module's hidden layer.
@@ -69,7 +74,8 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
 
 def new_module(channels: int, fusion: str, seed: int, hidden: int) -> Any:
     """Return an untrained module of one kind."""
-    from engine.model.tlm import TokenwiseModulation
-
     torch.manual_seed(seed)
-    return TokenwiseModulation(TlmConfig(channels, hidden))
+    config: dict[str, Any] = {"channels": channels, "hidden": hidden}
+    if fusion != NONE and any(each.name == "fusion" for each in fields(TlmConfig)):
+        config["fusion"] = fusion
+    return TokenwiseModulation(TlmConfig(**config))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.ablate.answers import likeliest
-from engine.ablate.base import check_fusions, fresh, known_fusions, tiny_base
+from engine.ablate.base import NONE, check_fusions, fresh, known_fusions, plain_fusion, tiny_base
 from engine.ablate.dial import (
     COVERS,
     SEAS,
@@ -111,10 +111,10 @@ def cells(settings: AblationSettings) -> list[Cell]:
     found: list[Cell] = []
     for seed in settings.seeds:
         for bits in dials:
-            found += [Cell(kind, 2, "off" if kind == "none" else "on", bits, seed) for kind in fusions]
-        if "tokens" in fusions:
-            found.append(Cell("tokens", 1, "on", middle, seed))
-            found.append(Cell("tokens", 2, "shuffled", middle, seed))
+            found += [Cell(kind, 2, "off" if kind == NONE else "on", bits, seed) for kind in fusions]
+        if plain_fusion() in fusions:
+            found.append(Cell(plain_fusion(), 1, "on", middle, seed))
+            found.append(Cell(plain_fusion(), 2, "shuffled", middle, seed))
     return found
 
 
@@ -228,7 +228,7 @@ class Ablation:
         made = self.test(cell.bits)
         out: dict[str, Any] = {}
         for use in USES:
-            records = made[use] if cell.fusion != "none" else without(made[use])
+            records = made[use] if cell.fusion != NONE else without(made[use])
             part = {}
             for task, candidates in (("landcover", tuple(COVERS)), ("sea", SEAS)):
                 asked = [record for record in records if record.task == task]
