@@ -49,7 +49,7 @@ BANDS = (("VV", "VH"), ("HH", "HV"), ("VV",), ("HH",))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
 
 # The simulator names covers as Dynamic World does; a description uses plain words.
-_COVERS = dict(
+COVERS = dict(
     zip(
         ("water", "trees", "grass", "flooded_vegetation", "crops", "shrub_and_scrub", "built", "bare",
          "snow_and_ice"),
@@ -133,7 +133,7 @@ def chip_records(
         chips.pixels[index],
         float(context.sea_db[0]),
         float(chips.land_fraction[index]),
-        _COVERS[context.land_cover] if context.land_cover else None,
+        COVERS[context.land_cover] if context.land_cover else None,
         prior=aef is not None,
     )
     asks = [Ask("description", QUESTIONS["description"], describe(facts) or "")]

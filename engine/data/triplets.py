@@ -18,15 +18,14 @@ from torch.utils.data import Dataset
 
 from engine.data.records import Record, load_images, load_priors
 from engine.errors import DatasetError
-from engine.runtime.image import patches
+from engine.runtime.image import PLAIN_PIXELS, patches, scale_pixels
 from engine.runtime.prior import PRIOR_DIM, Prior
-from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, Request, prompt
+from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, RELEASED, Request, prompt
 
 PATCH_PX, MERGE = 14, 2
 FAR_AWAY = 1e3  # of a filler anchor, in sides of the image
 _PAD = "<|endoftext|>"
 IGNORE = -100  # the label of a token that carries no loss
-_RELEASED_SYSTEM = "You are a helpful assistant."  # Qwen's own, in the released form
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def record_prompt(record: Record, tokens_per_image: int) -> str:
     if record.sensor is None:
         images = "".join(f"<|vision_start|>{IMAGE_TOKEN * count}<|vision_end|>" for count in counts)
         return (
-            f"<|im_start|>system\n{_RELEASED_SYSTEM}{END_OF_TURN}\n"
+            f"<|im_start|>system\n{RELEASED}{END_OF_TURN}\n"
             f"<|im_start|>user\n{images}{record.question}{END_OF_TURN}\n"
             f"<|im_start|>assistant\n"
         )
@@ -155,13 +154,21 @@ class Collate:
     Args:
         tokenizer: a ``tokenizers.Tokenizer`` that knows the image token.
         image_px: side of the enlarged image.
+        pixel_mean: as the base scales channels; see ``engine.runtime.image.scale_pixels``.
+        pixel_std: likewise.
 
     Raises:
         DatasetError: the tokenizer lacks a special token of Qwen2.5-VL.
     """
 
-    def __init__(self, tokenizer: Any, image_px: int) -> None:
-        self._image_px = image_px
+    def __init__(
+        self,
+        tokenizer: Any,
+        image_px: int,
+        pixel_mean: tuple[float, ...] = PLAIN_PIXELS,
+        pixel_std: tuple[float, ...] = PLAIN_PIXELS,
+    ) -> None:
+        self._image_px, self._scale = image_px, (pixel_mean, pixel_std)
         self._pad_id = tokenizer.token_to_id(_PAD)
         self._image_id = tokenizer.token_to_id(IMAGE_TOKEN)
         if self._image_id is None or self._pad_id is None:
@@ -178,7 +185,9 @@ class Collate:
             ids[row, :end] = [*each.prompt_ids, *each.answer_ids]
             labels[row, start:end] = each.answer_ids
             present[row, :end] = 1
-        cut = np.concatenate([patches(each.chips, self._image_px) for each in triplets])
+        cut = np.concatenate(
+            [scale_pixels(patches(each.chips, self._image_px), *self._scale) for each in triplets]
+        )
         side = self._image_px // PATCH_PX
         vectors, positions, mask = _pad_priors([prior for each in triplets for prior in each.priors])
         return TripletBatch(

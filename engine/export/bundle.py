@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from engine.model.fusar import FusarGpt, load_fusar
 from engine.runtime import spec
 from engine.runtime.forms import CLUTTER, NO_LAND, UNKNOWN
 from engine.runtime.predictor import Predictor
-from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
+from engine.runtime.text import DATED, END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
 
 TASKS = {
     "detection": spec.TaskSpec(
@@ -48,12 +48,13 @@ def export(
     base: str = "nano",
     chips: Path | None = None,
     card: Path | None = None,
-    tasks: Sequence[str] = ("detection", "description"),
+    tasks: Sequence[str] | Mapping[str, spec.TaskSpec] = ("detection", "description"),
     sensors: Sequence[str] = ("Sentinel-1 IW",),
     spacing_m: float = 10.0,
     score_floor: float = 0.1,
     calibration: spec.Calibration | None = None,
     training: dict[str, Any] | None = None,
+    system: str = DATED,
     progress: Callable[[str], None] | None = None,
 ) -> spec.Bundle:
     """Write a bundle and open it again.
@@ -65,12 +66,13 @@ def export(
         base: what the model was made from.
         chips: golden chips (see ``engine.export.golden.load_inputs``); without it, test patterns.
         card: a model card to copy.
-        tasks: names in TASKS; what the checkpoint was trained on.
+        tasks: names in TASKS, or tasks of another form; what the checkpoint was trained on.
         sensors: what it was trained on, as the prompt states it.
         spacing_m: pixel spacing it was trained on.
         score_floor: a list goes on above this probability of another object.
         calibration: of the scores; without it, none.
         training: a record of the training, kept in the manifest.
+        system: template of the prompt's system turn, one of ``engine.runtime.text.SYSTEMS``.
         progress: called with the name of each stage.
 
     Raises:
@@ -80,7 +82,8 @@ def export(
     """
     if out.exists() and any(out.iterdir()):
         raise InputError(f"got {out}, which is not empty, expected a new folder: bundles are not changed")
-    if unknown := set(tasks) - set(TASKS):
+    own = tasks if isinstance(tasks, Mapping) else {}
+    if unknown := set(tasks) - set(TASKS) - set(own):
         raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(TASKS)}")
     tell = progress or (lambda stage: None)
     tell("checkpoint")
@@ -101,7 +104,8 @@ def export(
         sensors=tuple(sensors),
         spacing_m=spacing_m,
         special_tokens={token: int(tokenizer.token_to_id(token)) for token in (IMAGE_TOKEN, END_OF_TURN)},
-        tasks={task: TASKS[task] for task in tasks},
+        system=system,
+        tasks={task: own.get(task) or TASKS[task] for task in tasks},
         graphs={"vision": read_graph(out / spec.VISION), "decoder": read_graph(out / spec.DECODER)},
         calibration=calibration or spec.Calibration(),
         score_floor=score_floor,
@@ -149,7 +153,11 @@ def chip_spec(model: FusarGpt) -> spec.ChipSpec:
     """Return the chips that a model takes."""
     vision = model.base.config.vision_config
     return spec.ChipSpec(
-        enlarged_px=model.image_px, patch_px=vision.patch_size, merge=vision.spatial_merge_size
+        enlarged_px=model.image_px,
+        patch_px=vision.patch_size,
+        merge=vision.spatial_merge_size,
+        pixel_mean=model.pixel_mean,
+        pixel_std=model.pixel_std,
     )
 
 

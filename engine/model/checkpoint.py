@@ -24,8 +24,12 @@ from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
 LANGUAGE_LINEARS = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
 VISION_LINEARS = r"model\.visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)"
 QWEN_IMAGE_PX = 504
+# CLIP's, by which Qwen2.5-VL scales pixels
+QWEN_MEAN, QWEN_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 RELEASED_FORMAT = "tlm_original_train_patch_resize_v1"
 OWN_FORMAT = "tlm_fusar_v1"
+LORA_FILE = "adapter_model.safetensors"
+_PEFT = "base_model.model."  # before every name in an adapter's file
 
 
 @dataclass
@@ -56,6 +60,7 @@ def open_model(
     hidden: int = 64,
     prior_dropout: float = 0.3,
     dtype: torch.dtype = torch.float32,
+    base: str | None = None,
 ) -> Opened:
     """Open a base or an adapter folder.
 
@@ -65,13 +70,14 @@ def open_model(
         hidden: width of its hidden layer; 0 for the release's.
         prior_dropout: its share of withheld priors.
         dtype: of the base's weights; the modulation and adapters stay in float32.
+        base: of an adapter folder, where it is not the one that the folder names.
 
     Raises:
         ArtifactError: something is missing or does not fit.
     """
     folder = Path(source)
     if (folder / "vec64_film.pt").is_file():
-        return _open_adapter(folder, dtype)
+        return _open_adapter(folder, dtype, base)
     if (folder / "fusar.json").is_file():
         model, tokenizer = load_fusar(folder)
         model.base.to(dtype)
@@ -85,7 +91,23 @@ def open_model(
         sigma=2.0 if variant == "reference" else 1.0,
         prior_dropout=prior_dropout,
     )
-    return Opened(FusarGpt(base, TokenwiseModulation(config), QWEN_IMAGE_PX).eval(), tokenizer, source)
+    model = FusarGpt(base, TokenwiseModulation(config), QWEN_IMAGE_PX, *pixel_scale(source))
+    return Opened(model.eval(), tokenizer, source)
+
+
+def pixel_scale(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the channels that a Qwen base expects: its folder's, else Qwen2.5-VL's."""
+    file = Path(source) / "preprocessor_config.json"
+    if not file.is_file():
+        return QWEN_MEAN, QWEN_STD
+    facts = _read_json(file)
+    try:
+        mean, std = ([float(value) for value in facts[name]] for name in ("image_mean", "image_std"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{file} states no image_mean and image_std: {error}") from error
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ArtifactError(f"got image_mean {mean} and image_std {std} in {file}, expected three each")
+    return tuple(mean), tuple(std)
 
 
 def _open_plain(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -187,15 +209,19 @@ def merge(run: Path, out: Path) -> Path:
     return out
 
 
-def _open_adapter(folder: Path, dtype: torch.dtype) -> Opened:
+def _open_adapter(folder: Path, dtype: torch.dtype, given: str | None = None) -> Opened:
     adapter = _read_json(folder / "adapter_config.json") if (folder / "adapter_config.json").is_file() else {}
     facts = _read_json(folder / "tlm_config.json") if (folder / "tlm_config.json").is_file() else {}
-    base = facts.get("base") or adapter.get("base_model_name_or_path")
+    base = given or facts.get("base") or adapter.get("base_model_name_or_path")
     if not isinstance(base, str):
         raise ArtifactError(f"{folder} names no base: expected one in adapter_config.json")
     beside = folder / base
-    opened = open_model(str(beside) if beside.is_dir() else base, dtype=dtype)
-    opened.model.tlm = _read_tlm(folder, facts, opened.model.tlm.config.channels)
+    opened = open_model(str(beside) if beside.is_dir() and given is None else base, dtype=dtype)
+    own, size = opened.model, facts.get("image_size", opened.model.image_px)
+    if not isinstance(size, int) or size <= 0 or size % 28:
+        raise ArtifactError(f"got image_size {size!r} in {folder}, expected a multiple of 28 px")
+    tlm = _read_tlm(folder, facts, own.tlm.config.channels)
+    opened.model = FusarGpt(own.base, tlm, size, own.pixel_mean, own.pixel_std)
     if adapter:
         _read_lora(opened, folder)
     opened.model.eval()
@@ -224,13 +250,18 @@ def _read_tlm(folder: Path, facts: dict[str, Any], channels: int) -> TokenwiseMo
 
 def _read_lora(opened: Opened, folder: Path) -> None:
     from peft import LoraConfig, set_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        _inject(opened, LoraConfig.from_pretrained(folder))
-        state = load_file(folder / "adapter_model.safetensors")
+        state = {modern_name(name): value for name, value in load_file(folder / LORA_FILE).items()}
+        config = LoraConfig.from_pretrained(folder)
+        # exactly the layers that the file holds: names such as "gate_proj" fit the vision tower's as well
+        config.target_modules = {name.split(".lora_")[0].removeprefix(_PEFT) for name in state}
+        config.exclude_modules = None
+        _inject(opened, config)
         result = set_peft_model_state_dict(opened.adapter, state)
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"the adapter of {folder} does not fit its base: {error}") from error
     missing = [name for name in result.missing_keys if "lora_" in name]
     if missing or result.unexpected_keys:
@@ -238,6 +269,20 @@ def _read_lora(opened: Opened, folder: Path) -> None:
             f"the adapter of {folder} does not fit its base: {len(missing)} tensors missing, "
             f"{len(result.unexpected_keys)} unknown, such as {(missing + result.unexpected_keys)[0]}"
         )
+
+
+def modern_name(name: str) -> str:
+    """Return an adapter tensor's name as transformers 5 has its layer; older releases had shorter paths."""
+    path = name.removeprefix(_PEFT)
+    for old, new in (
+        ("visual.", "model.visual."),
+        ("language_model.layers.", "model.language_model.layers."),
+        ("model.layers.", "model.language_model.layers."),
+    ):
+        if path.startswith(old):
+            path = new + path.removeprefix(old)
+            break
+    return _PEFT + path
 
 
 def _base_reference(base: str, folder: Path) -> str:

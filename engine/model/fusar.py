@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from engine.errors import ArtifactError, InputError
 from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
 from engine.model.vision import FixedGridVision
-from engine.runtime.image import ANCHORS_SIDE
+from engine.runtime.image import ANCHORS_SIDE, PLAIN_PIXELS
 
 
 @dataclass
@@ -52,12 +52,22 @@ class FusarGpt(nn.Module):
         base: transformers' Qwen2_5_VLForConditionalGeneration (LoRA layers may be injected in it).
         tlm: the modulation, as wide as a visual token.
         image_px: side of the enlarged chip.
+        pixel_mean: as the base scales channels; see ``engine.runtime.image.scale_pixels``.
+        pixel_std: likewise.
     """
 
     vision: FixedGridVision
 
-    def __init__(self, base: Any, tlm: TokenwiseModulation, image_px: int) -> None:
+    def __init__(
+        self,
+        base: Any,
+        tlm: TokenwiseModulation,
+        image_px: int,
+        pixel_mean: tuple[float, ...] = PLAIN_PIXELS,
+        pixel_std: tuple[float, ...] = PLAIN_PIXELS,
+    ) -> None:
         super().__init__()
+        self.pixel_mean, self.pixel_std = tuple(pixel_mean), tuple(pixel_std)
         self.base = base
         self.tlm = tlm
         self.image_px = image_px
@@ -154,7 +164,12 @@ def save_fusar(model: FusarGpt, tokenizer: Any, folder: Path) -> None:
     model.base.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     save_file(model.tlm.state_dict(), folder / "tlm.safetensors")
-    facts = {"image_px": model.image_px, "tlm": model.tlm.config.to_dict()}
+    facts = {
+        "image_px": model.image_px,
+        "tlm": model.tlm.config.to_dict(),
+        "pixel_mean": model.pixel_mean,
+        "pixel_std": model.pixel_std,
+    }
     (folder / "fusar.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
@@ -176,7 +191,8 @@ def load_fusar(folder: Path) -> tuple[FusarGpt, Any]:
         raise ArtifactError(f"{folder} lacks {', '.join(missing)}: expected a folder that save_fusar wrote")
     facts = json.loads((folder / "fusar.json").read_text())
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    model = FusarGpt(base, TokenwiseModulation(TlmConfig(**facts["tlm"])), facts["image_px"])
+    scale = [tuple(facts.get(name, PLAIN_PIXELS)) for name in ("pixel_mean", "pixel_std")]
+    model = FusarGpt(base, TokenwiseModulation(TlmConfig(**facts["tlm"])), facts["image_px"], *scale)
     try:
         model.tlm.load_state_dict(load_file(folder / "tlm.safetensors"))
     except (FileNotFoundError, RuntimeError) as error:

@@ -150,6 +150,7 @@ class DetectionGrammar:
         tokenizer: a ``tokenizers.Tokenizer``.
         labels: labels of the task.
         size_px: side of the enlarged chip; coordinates are integers 0 to size_px.
+        empty: how a list without objects is written.
 
     Attributes:
         object_tokens: the most tokens that one object takes.
@@ -158,19 +159,19 @@ class DetectionGrammar:
         ArtifactError: the tokenizer cannot write such answers.
     """
 
-    def __init__(self, tokenizer: Any, labels: Sequence[str], size_px: int) -> None:
+    def __init__(self, tokenizer: Any, labels: Sequence[str], size_px: int, empty: str = "[]") -> None:
         # Every number with every label, in the first object and in a later one, and every label before the
         # end and before another object.
         lists = [[(label, [value] * 4)] * 2 for label in labels for value in range(size_px + 1)]
         lists += [[(label, [size_px] * 4)] * count for label in labels for count in (1, 3)]
-        answers = [detection_text(objects) for objects in ([], *lists)]
+        answers = [empty, *(detection_text(objects) for objects in lists)]
         self._size_px = size_px
         self._fits: dict[tuple[int, str, int], NDArray[np.bool_]] = {}
         table = Beginnings(tokenizer, _blank)
         lengths = table.add(answers)
         self._words = table.words
         numbers = {name: number for number, name in enumerate(table.following)} | {END_OF_TURN: END}
-        self.states = [_state(name, table.following, numbers, self._words) for name in table.following]
+        self.states = [_state(name, table.following, numbers, self._words, empty) for name in table.following]
         self.object_tokens = (
             max(length // len(each) for length, each in zip(lengths[1:], lists, strict=True)) + 1
         )
@@ -232,23 +233,27 @@ def _blank(text: str) -> str:
     return _NUMBER.sub("0", _OBJECTS.sub("*", text))
 
 
-def _leads(name: str, table: dict[str, dict[int, str]]) -> str:
+def _leads(name: str, table: dict[str, dict[int, str]], empty: str) -> str:
     """Say whether a list ends or goes on with another object behind a beginning; "" where both may be."""
-    if name in ("[]", "[*]"):
+    if name in (empty, "[*]"):
         return "ends"
-    if name in ("[", "[*"):
-        ways = {_leads(after, table) for after in table[name].values()}
+    if name == "[*" or (name and empty.startswith(name)) or name == "[":
+        ways = {_leads(after, table, empty) for after in table[name].values()}
         return ways.pop() if len(ways) == 1 else ""
     return "goes on"
 
 
 def _state(
-    name: str, table: dict[str, dict[int, str]], numbers: dict[str, int], words: dict[int, str]
+    name: str,
+    table: dict[str, dict[int, str]],
+    numbers: dict[str, int],
+    words: dict[int, str],
+    empty: str,
 ) -> State:
     following = table[name]
     tokens = np.array(sorted(following), np.int64)
     after = [following[int(token)] for token in tokens]
-    ways = [_leads(each, table) for each in after]
+    ways = [_leads(each, table, empty) for each in after]
     closes = np.array([way == "ends" for way in ways])
     opens = np.array([way == "goes on" for way in ways]) & closes.any()
     digits = np.array([words[int(token)].strip()[:1].isdigit() for token in tokens])

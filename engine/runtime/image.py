@@ -25,6 +25,7 @@ ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 # (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
 # their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.
 CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
+PLAIN_PIXELS = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
 
 
@@ -138,3 +139,22 @@ def patches(
     grid = image.reshape(len(chips), 3, units, merge, patch_px, units, merge, patch_px)
     ordered = grid.transpose(0, 2, 5, 3, 6, 1, 4, 7)
     return np.ascontiguousarray(ordered.reshape(len(chips), (units * merge) ** 2, 3 * patch_px**2))
+
+
+def scale_pixels(
+    patches: NDArray[np.float32], mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """Scale patches from -1 to 1 as a base was trained: (v - mean) / deviation, v from 0 to 1.
+
+    Args:
+        patches: channel by channel, [B, N, 3 * patch_px^2].
+        mean: of each channel; PLAIN_PIXELS changes nothing.
+        deviation: of each channel; likewise.
+    """
+    if mean == deviation == PLAIN_PIXELS:
+        return patches
+    share = np.array(deviation, np.float32)
+    slope, shift = 0.5 / share, (0.5 - np.array(mean, np.float32)) / share
+    a_channel = patches.shape[-1] // 3
+    scaled: NDArray[np.float32] = patches * np.repeat(slope, a_channel) + np.repeat(shift, a_channel)
+    return scaled

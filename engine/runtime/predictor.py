@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from engine.errors import ArtifactError, InputError, OutOfMemory
 from engine.runtime.backend import Backend, Cache, Step, load_backend
-from engine.runtime.image import patches
+from engine.runtime.image import patches, scale_pixels
 from engine.runtime.spec import TOKENIZER, Bundle, ChipSpec, Manifest
 from engine.runtime.tasks import Tasks
 from engine.runtime.text import IMAGE_TOKEN, Answer, Request
@@ -214,7 +214,9 @@ class Predictor:
         chips = np.stack([each for row in rows for each in row.request.chips])
         priors = [prior for row in rows for prior in row.request.priors]
         visual = self.backend.vision(
-            patches(chips, chip.enlarged_px, chip.patch_px, chip.merge),
+            scale_pixels(
+                patches(chips, chip.enlarged_px, chip.patch_px, chip.merge), chip.pixel_mean, chip.pixel_std
+            ),
             np.stack([prior.vectors for prior in priors]).astype(np.float32, copy=False),
             np.stack([prior.positions for prior in priors]).astype(np.float32, copy=False),
             np.stack([prior.mask for prior in priors]),

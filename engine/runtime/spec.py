@@ -42,7 +42,10 @@ class ModelFacts(_Frozen):
 
 
 class ChipSpec(_Frozen):
-    """How a chip is cut, scaled and enlarged; the runtime must do exactly this."""
+    """How a chip is cut, scaled and enlarged; the runtime must do exactly this.
+
+    Patches are scaled to (v - pixel_mean) / pixel_std, v from 0 to 1: -1 to 1 unless the base has its own.
+    """
 
     size_px: int = image.CHIP_PX
     enlarged_px: int
@@ -50,6 +53,8 @@ class ChipSpec(_Frozen):
     merge: int
     channel_ranges_db: tuple[tuple[float, float], ...] = image.CHANNEL_RANGES_DB
     anchors_side: int = image.ANCHORS_SIDE
+    pixel_mean: tuple[float, float, float] = image.PLAIN_PIXELS
+    pixel_std: tuple[float, float, float] = image.PLAIN_PIXELS
 
     @property
     def tokens_side(self) -> int:
@@ -124,6 +129,7 @@ class TaskSpec(_Frozen):
             ("class": of a known place); or the forms of ``engine.runtime.forms`` for changes and questions.
         labels: the labels of a list's objects, or what the answer is one of.
         max_tokens: the longest answer, its end included.
+        empty: how a list without objects is written; the release writes None.
         calibration: of the task's scores; without it, the manifest's for objects and places, none otherwise.
     """
 
@@ -132,6 +138,7 @@ class TaskSpec(_Frozen):
     labels: tuple[str, ...] = ()
     max_tokens: int = Field(gt=0)
     calibration: Calibration | None = None
+    empty: Literal["[]", "None"] = "[]"
 
 
 class TensorSpec(_Frozen):
@@ -251,8 +258,14 @@ class Bundle:
     def _check_release(self) -> None:
         """A bundle trained on chips that this release cuts or words otherwise must not run."""
         chip, system = self.manifest.chip, self.manifest.system
-        ours = ChipSpec(enlarged_px=chip.enlarged_px, patch_px=chip.patch_px, merge=chip.merge)
-        if chip != ours or system not in (text.SYSTEM, text.DATED):
+        ours = ChipSpec(
+            enlarged_px=chip.enlarged_px,
+            patch_px=chip.patch_px,
+            merge=chip.merge,
+            pixel_mean=chip.pixel_mean,
+            pixel_std=chip.pixel_std,
+        )
+        if chip != ours or system not in text.SYSTEMS:
             raise ArtifactError(
                 f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.DATED!r}: "
                 "use a bundle of this release or export it anew"

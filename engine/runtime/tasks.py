@@ -115,7 +115,7 @@ class Tasks:
         if spec.answer == "text":
             return TextGrammar(tokenizer)
         if spec.answer == "detections":
-            grammar = DetectionGrammar(tokenizer, spec.labels, self._manifest.chip.enlarged_px)
+            grammar = DetectionGrammar(tokenizer, spec.labels, self._manifest.chip.enlarged_px, spec.empty)
             least = grammar.object_tokens + 2
         else:
             grammar = self._closed(spec, places)

@@ -50,6 +50,8 @@ QUESTIONS = {
 }
 SYSTEM = "{sensor}, {bands}, {spacing_m:g} m"
 DATED = SYSTEM + ", {dates}"  # for models that were trained with dates
+RELEASED = "You are a helpful assistant."  # Qwen's own, under which the released weights were trained
+SYSTEMS = (SYSTEM, DATED, RELEASED)
 MAX_PLACES = 24  # known places of one request
 
 Box = tuple[float, float, float, float]
@@ -184,7 +186,7 @@ def prompt(
         image_tokens: how many tokens each chip becomes.
         question: the task's question in the bundle at hand; the request's own comes first.
         scale: pixels of the enlarged chip to one of the chip as cut: prompts name known places by those.
-        system: template of the system turn, SYSTEM or DATED; dates are left out where it has no place for
+        system: template of the system turn, one of SYSTEMS; dates are left out where it has no place for
             them, or the request none.
 
     Raises:
@@ -195,7 +197,7 @@ def prompt(
         raise InputError(f"got task {request.task!r} without a question, expected one of {sorted(QUESTIONS)}")
     if request.known and scale is None:
         raise InputError("got known places without a scale, expected the bundle's (enlarged px per chip px)")
-    template = system if request.dates else SYSTEM
+    template = system if request.dates else system.replace(", {dates}", "")
     turn = template.format(
         sensor=request.sensor,
         bands=" ".join(request.bands),

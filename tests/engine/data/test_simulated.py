@@ -104,10 +104,10 @@ def test_cover_is_named_only_where_the_prior_knows_it(tmp_path: Path) -> None:
 
 
 def test_every_cover_of_the_simulator_has_a_word() -> None:
-    from engine.data.simulated import _COVERS
+    from engine.data.simulated import COVERS
     from engine.simulate.landcover import CLASSES
 
-    assert tuple(_COVERS) == tuple(CLASSES)
+    assert tuple(COVERS) == tuple(CLASSES)
 
 
 def test_bands_are_drawn_as_stated() -> None:

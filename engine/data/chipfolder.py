@@ -1,0 +1,265 @@
+"""Chip folders to datasets: images, AlphaEarth vectors and texts as JSON lines, split by site.
+
+A chip folder is what ``fusar chips`` writes (format ``fusar.chips/1``): ``chips.jsonl`` and one image a chip.
+Chips without labels are left out: what is not labelled cannot be answered.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data import splits
+from engine.data.asks import CHIP_TASKS, Ask, ChipFacts, chip_asks, describe
+from engine.data.embeddings import Embeddings
+from engine.data.records import Record, write_prior, write_records
+from engine.data.simulated import COVERS, check_size, truth_of
+from engine.errors import DatasetError
+from engine.runtime.image import CHIP_PX
+from engine.runtime.prior import ANCHORS, Prior
+from engine.runtime.text import LABELS, QUESTIONS
+from engine.simulate import landcover
+
+FORMAT = "fusar.chips/1"
+LEAST_CONTRAST_DB = 6.0  # of an object that pixels show; fainter ones are no part of the truth
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object in a chip, as its line states it."""
+
+    class_: str
+    box_px: tuple[float, float, float, float]
+    length_m: float | None
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A line of a chip folder.
+
+    Attributes:
+        id: unique in the folder.
+        image: path of its image.
+        product: where it was cut from.
+        acquired: ISO 8601, UTC.
+        sensor: as prompts state it.
+        bands: polarisations, co-polarised first.
+        spacing_m: pixel spacing.
+        centre: longitude and latitude.
+        anchors: of its anchors, [S, 2].
+        land_fraction: share of land.
+        sea_db: mean backscatter of the sea; None without any.
+        labelled: whether its objects are all there are.
+        objects: those that pixels show.
+    """
+
+    id: str
+    image: Path
+    product: str
+    acquired: str
+    sensor: str
+    bands: tuple[str, ...]
+    spacing_m: float
+    centre: tuple[float, float]
+    anchors: NDArray[np.float64]
+    land_fraction: float
+    sea_db: float | None
+    labelled: bool
+    objects: tuple[Thing, ...]
+
+    @property
+    def datatake(self) -> str:
+        """What it was seen in: the mission and datatake of a Sentinel-1 name, else the product."""
+        parts = self.product.split("_")
+        return f"{parts[0]}_{parts[-2]}" if len(parts) == 9 else self.product
+
+
+def read_chips(folder: Path) -> list[Chip]:
+    """Read a chip folder.
+
+    Raises:
+        DatasetError: the list is missing or empty, or a line is malformed.
+    """
+    path = folder / "chips.jsonl"
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"cannot read {path}: {error}; expected a chip folder: see `fusar chips`"
+        ) from error
+    chips = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            chips.append(_chip(json.loads(line), folder))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(
+                f"{path}, line {number}: got {type(error).__name__}: {error}; expected a chip of {FORMAT}"
+            ) from error
+    if not chips:
+        raise DatasetError(f"got no chips in {path}, expected at least one line")
+    return chips
+
+
+def _chip(line: Mapping[str, Any], folder: Path) -> Chip:
+    if line["format"] != FORMAT:
+        raise ValueError(f"format {line['format']!r}")
+    lon, lat = (float(value) for value in line["centre"])
+    anchors = np.array(line["anchors"], np.float64)
+    if anchors.shape != (ANCHORS**2, 2):
+        raise ValueError(f"anchors {anchors.shape}, not {(ANCHORS**2, 2)}")
+    image = Path(line["image"])
+    if image.is_absolute() or ".." in image.parts:
+        raise ValueError(f"image {line['image']!r} outside the folder")
+    things = []
+    for each in line["objects"]:
+        x1, y1, x2, y2 = (float(edge) for edge in each["box_px"])
+        contrast, length = each.get("contrast_db"), each.get("length_m")
+        if each["label"] not in LABELS or not (x1 < x2 and y1 < y2):
+            raise ValueError(f"object {each}")
+        if contrast is None or contrast >= LEAST_CONTRAST_DB:
+            things.append(Thing(each["label"], (x1, y1, x2, y2), None if length is None else float(length)))
+    return Chip(
+        id=str(line["id"]),
+        image=folder / image,
+        product=str(line["product"]),
+        acquired=str(line["acquired"]),
+        sensor=str(line["sensor"]),
+        bands=tuple(line["bands"]),
+        spacing_m=float(line["spacing_m"]),
+        centre=(lon, lat),
+        anchors=anchors,
+        land_fraction=float(line["land_fraction"]),
+        sea_db=None if line["sea_db"] is None else float(line["sea_db"]),
+        labelled=bool(line["labelled"]),
+        objects=tuple(things),
+    )
+
+
+def write_triplets(
+    chips: list[Chip],
+    out: Path,
+    embeddings: Embeddings | None,
+    size_px: int,
+    shares: Mapping[str, float] = CHIP_TASKS,
+    held_out: Mapping[str, float] | None = None,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, int]:
+    """Write the dataset of labelled chips: as ``fusar-engine dataset`` does, with real places.
+
+    Args:
+        chips: of one or more folders.
+        out: the dataset's folder.
+        embeddings: where vectors come from; None for none.
+        size_px: side of the enlarged chip that boxes refer to.
+        shares: how likely a chip is asked about each task of stage 2.
+        held_out: shares of the splits beside training, by name.
+        seed: of the splits.
+        progress: called with 1 after each chip.
+
+    Returns:
+        Records of each file.
+
+    Raises:
+        DatasetError: no chip is labelled, there are too few sites, or a file cannot be read or written.
+        InputError: the size is no multiple of a merged token's side.
+    """
+    check_size(size_px)
+    labelled = [chip for chip in chips if chip.labelled]
+    if not labelled:
+        raise DatasetError(
+            f"got {len(chips)} chips without labels, expected labelled ones: see `fusar chips`"
+        )
+    held_out = dict(held_out or {})
+    where = np.array([chip.centre for chip in labelled])
+    site_of = splits.sites(where, [chip.datatake for chip in labelled])
+    own = splits.assign(site_of, {"train": 1 - sum(held_out.values()), **held_out}, seed)
+    splits.check_apart({name: where[index] for name, index in own.items()})
+    counts: dict[str, int] = {}
+    for split, index in own.items():
+        stages: dict[str, list[Record]] = {"stage1": [], "stage2": []}
+        for i in index:
+            site = f"site-{site_of[i]:04d}"
+            for record in _records(labelled[i], out, embeddings, size_px, shares, site):
+                stages["stage1" if record.task == "description" else "stage2"].append(record)
+            if progress is not None:
+                progress(1)
+        for stage, records in stages.items():
+            name = f"{stage}.jsonl" if split == "train" else f"{stage}.{split}.jsonl"
+            if records:
+                counts[name] = write_records(out / name, records)
+    return counts
+
+
+def _records(
+    chip: Chip,
+    out: Path,
+    embeddings: Embeddings | None,
+    size_px: int,
+    shares: Mapping[str, float],
+    site: str,
+) -> list[Record]:
+    from PIL import Image
+
+    name = chip.id.replace("/", "-")
+    try:
+        with Image.open(chip.image) as file:
+            pixels = np.moveaxis(np.asarray(file.convert("RGB"), np.uint8), -1, 0)
+        if pixels.shape != (3, CHIP_PX, CHIP_PX):
+            raise DatasetError(f"{chip.image}: got {pixels.shape}, expected a chip of {CHIP_PX} px")
+        prior = Prior.absent()
+        if embeddings is not None:
+            prior = embeddings.prior(chip.anchors, int(chip.acquired[:4]))
+        for part in ("chips", "priors"):
+            (out / part).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(chip.image, out / "chips" / f"{name}.png")
+        aef = f"priors/{name}.npz" if prior.mask.any() else None
+        if aef is not None:
+            write_prior(out / aef, prior)
+    except OSError as error:
+        raise DatasetError(f"chip {chip.id}: {error}") from error
+    cover = land_cover(prior) if chip.land_fraction >= 0.01 else None
+    facts = ChipFacts(chip.objects, pixels, chip.sea_db, chip.land_fraction, cover, prior=aef is not None)
+    rng = np.random.default_rng(zlib.crc32(f"{name} tasks".encode()))
+    asks = chip_asks(facts, size_px, shares, rng)
+    words = describe(facts)
+    if words is not None:
+        asks.insert(0, Ask("description", QUESTIONS["description"], words))
+    return [
+        Record(
+            id=f"{name}-{ask.task}",
+            images=(f"chips/{name}.png",),
+            aef=(aef,),
+            coordinate_size=size_px,
+            question=ask.question,
+            answer=ask.answer,
+            task=ask.task,
+            sensor=chip.sensor,
+            bands=chip.bands,
+            spacing_m=chip.spacing_m,
+            site=site,
+            truth=truth_of(chip.objects, size_px),
+            dates=(chip.acquired[:10],),
+            known=ask.known,
+        )
+        for ask in asks
+    ]
+
+
+def land_cover(prior: Prior) -> str | None:
+    """Return the most frequent land cover among a prior's anchors; None where it knows of no land.
+
+    An anchor has the class whose mean vector, of real samples, it resembles most.
+    """
+    means = landcover.vectors(np.arange(len(landcover.CLASSES)), np.zeros((1, landcover.rank())))
+    nearest = (prior.vectors[prior.mask] @ means.T).argmax(axis=1)
+    on_land = nearest[nearest != landcover.WATER]
+    return COVERS[landcover.CLASSES[int(np.bincount(on_land).argmax())]] if on_land.size else None
