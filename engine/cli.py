@@ -11,9 +11,12 @@ from typing import Annotated
 
 import typer
 
+from engine.ablate.command import ablate
 from engine.data.command import triplets
 from engine.errors import FusarError
-from engine.evaluate.command import evaluate
+from engine.evaluate.baselines import baseline
+from engine.evaluate.benchmark_command import app as benchmark
+from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
 from engine.export.import_released import import_
 from engine.simulate.command import simulate
@@ -57,9 +60,14 @@ def pretrain(
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 
 
-for command in (simulate, dataset, triplets, train, merge, export, verify, build, evaluate):
+for command in (
+    simulate, dataset, triplets, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline,
+    ablate,
+):  # fmt: skip
     app.command()(command)
 app.command("import")(import_)
+
+app.add_typer(benchmark, name="benchmark")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Detection metrics as pure functions: matching, precision and recall, curves, intervals.
+"""Detection metrics as pure functions: matching, counting, precision and recall.
 
 Predictions are taken by falling score, and each takes the best truth that is still free within a rule's
 reach. So a higher threshold keeps a prefix of the same assignment, and one matching serves the whole curve.
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.evaluate.bootstrap import RESAMPLES, Sites, interval, number, resampled_sums
 
 LENGTH_CLASSES_M = ((0, 25), (25, 50), (50, 100), (100, 200), (200, np.inf))
 NEAREST_M = 20.0  # the least reach of a match by centre
@@ -31,12 +33,14 @@ class Thing:
         box_px: x1, y1, x2, y2, edges.
         length_m: true length, or the box's longer side.
         score: of a prediction; 1 for a truth.
+        contrast_db: of a truth: its peak over the clutter around it; None where unknown.
     """
 
     label: str
     box_px: Box
     length_m: float
     score: float = 1.0
+    contrast_db: float | None = None
 
     @property
     def centre_px(self) -> tuple[float, float]:
@@ -174,79 +178,17 @@ def precision_recall_f1(hits: float, false: float, missed: float) -> tuple[float
     return precision, recall, 2 * hits / total if total else np.nan
 
 
-def summary(counts: Counts, resamples: int = 1000, seed: int = 0) -> dict[str, object]:
-    """Return precision, recall and F1 with 95 % intervals from resampling chips."""
+def summary(counts: Counts, resamples: int = RESAMPLES, seed: int = 0, sites: Sites = None) -> dict[str, Any]:
+    """Return precision, recall and F1 with 95 % intervals from resampling chips, or sites."""
     totals = [int(part.sum()) for part in (counts.hits, counts.false, counts.missed)]
     stack = np.stack([counts.hits, counts.false, counts.missed], axis=1)
-    drawn = np.array([precision_recall_f1(*row) for row in resampled_sums(stack, resamples, seed)])
+    drawn = np.array([precision_recall_f1(*row) for row in resampled_sums(stack, resamples, seed, sites)])
     values = precision_recall_f1(*totals)
-    out: dict[str, object] = dict(zip(("hits", "false", "missed"), totals, strict=True))
+    out: dict[str, Any] = dict(zip(("hits", "false", "missed"), totals, strict=True))
     for column, name in enumerate(("precision", "recall", "f1")):
-        out[name] = _number(values[column])
+        out[name] = number(values[column])
         out[f"{name}_95"] = interval(drawn[:, column])
     return out
-
-
-def resampled_sums(values: NDArray[np.generic], resamples: int, seed: int = 0) -> NDArray[np.float64]:
-    """Return sums over chips drawn with replacement, [resamples, columns], of values [N, columns]."""
-    rng = np.random.default_rng(seed)
-    n = len(values)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples) if n else np.zeros((resamples, 0))
-    return weights.astype(np.float64) @ values.astype(np.float64)
-
-
-def interval(drawn: NDArray[np.float64]) -> list[float] | None:
-    """Return the central 95 % of resampled values; None where they are not defined."""
-    known = drawn[np.isfinite(drawn)]
-    return [round(float(value), 4) for value in np.quantile(known, (0.025, 0.975))] if len(known) else None
-
-
-def share(
-    flags: Sequence[bool] | NDArray[np.bool_], resamples: int = 1000, seed: int = 0
-) -> dict[str, object]:
-    """Return a share with its 95 % interval."""
-    values = np.asarray(flags, np.float64)
-    drawn = resampled_sums(values[:, None], resamples, seed)[:, 0] / max(1, len(values))
-    return {
-        "share": _number(values.mean()) if len(values) else None,
-        "share_95": interval(drawn) if len(values) else None,
-        "of": len(values),
-    }
-
-
-def curve(pairings: Sequence[Pairing], question: Question) -> dict[str, NDArray[np.float64]]:
-    """Return precision and recall over falling thresholds, one point for each distinct score.
-
-    Returns:
-        ``threshold``, ``precision``, ``recall``, ``f1``, each [K].
-    """
-    shown = [
-        (thing.score, outcome == "hit")
-        for pairing in pairings
-        for outcome, thing in zip(question.outcomes(pairing), pairing.predicted, strict=True)
-        if outcome != "ignored"
-    ]
-    there = sum(question.counts(thing) for pairing in pairings for thing in pairing.true)
-    scores = np.array([score for score, _ in shown], np.float64)
-    order = np.argsort(-scores, kind="stable")
-    scores = scores[order]
-    hits = np.cumsum(np.array([hit for _, hit in shown], np.float64)[order])
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True)) if len(scores) else np.empty(0, np.int64)
-    hits, shown_count, scores = hits[last], last + 1.0, scores[last]
-    return {
-        "threshold": scores,
-        "precision": hits / shown_count,
-        "recall": hits / there if there else np.full(len(last), np.nan),
-        "f1": 2 * hits / (shown_count + there),
-    }
-
-
-def average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
-    """Return the area under the interpolated curve (all points); NaN where there is no truth."""
-    if not len(recall) or np.isnan(recall).any():
-        return 0.0 if not len(recall) else float("nan")
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * best))
 
 
 def counted_right(
@@ -261,7 +203,3 @@ def counted_right(
         ],
         np.bool_,
     )
-
-
-def _number(value: float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None

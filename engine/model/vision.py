@@ -117,7 +117,12 @@ class FixedGridVision(nn.Module):
                 mask = self.present.expand(batch, -1, -1, -1, -1).reshape(-1, 1, 1, self.window_length)
             q, k, v = (t.reshape(-1, self.window_length, heads, width // heads) for t in (q, k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if mask is None:
+            # written out: on a CPU the fused kernel's backward pass costs more than the rest of the tower
+            score = q @ k.transpose(-1, -2) * (width // heads) ** -0.5
+            out = score.softmax(-1).to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out = out.transpose(1, 2).reshape(batch, -1, width)
         if windowed and self.ragged:
             out = out[:, self.unpad_index]

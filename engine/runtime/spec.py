@@ -7,7 +7,6 @@ file. It is immutable: ``bundle_id`` is the hash of its bytes.
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from engine.errors import ArtifactError
-from engine.runtime import image, text
+from engine.runtime import calibration, image, text
 
 FORMAT: Literal["fusar.bundle/1"] = "fusar.bundle/1"
 MANIFEST = "manifest.json"
@@ -69,15 +68,56 @@ class ChipSpec(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Maps a raw score p to sigmoid(slope * logit(p) + intercept) (Platt); the default changes nothing."""
+    """Maps a raw score to a probability (``engine.runtime.calibration``); the default changes nothing.
 
-    slope: float = 1.0
+    Attributes:
+        slope: of the log odds.
+        intercept: added to them.
+        knots: a table that replaces both where it is not empty: (score, probability), ascending.
+        contrast: (slope, gain for each dB, intercept): another fit, where a candidate's contrast is known.
+        fitted: on what, and how well (free form).
+    """
+
+    slope: float = Field(default=1.0, gt=0)
     intercept: float = 0.0
+    knots: tuple[tuple[float, float], ...] = ()
+    contrast: tuple[float, float, float] | None = None
+    fitted: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("knots")
+    @classmethod
+    def _ascending(cls, knots: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+        for (x0, y0), (x1, y1) in zip(knots, knots[1:], strict=False):
+            if not (x0 < x1 and y0 <= y1):
+                raise ValueError(
+                    f"got knots {(x0, y0)}, {(x1, y1)}, expected rising scores and probabilities"
+                )
+        return knots
+
+    @field_validator("contrast")
+    @classmethod
+    def _rising(cls, fit: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if fit is not None and (fit[0] <= 0 or fit[1] < 0):
+            raise ValueError(f"got contrast {fit}, expected a slope above 0 and a gain of 0 or more")
+        return fit
+
+    def calibrate(self, score: float, contrast_db: float | None = None) -> float:
+        """Return the calibrated score, 0 to 1.
+
+        Args:
+            score: the engine's.
+            contrast_db: the candidate's peak over the clutter around it, where it was measured.
+        """
+        if contrast_db is not None and self.contrast is not None:
+            slope, per_db, intercept = self.contrast
+            return calibration.logistic(score, slope, intercept + per_db * contrast_db)
+        if self.knots:
+            return calibration.table(score, self.knots)
+        return calibration.logistic(score, self.slope, self.intercept)
 
     def apply(self, score: float) -> float:
-        """Return the calibrated score, 0 to 1."""
-        p = min(max(score, 1e-6), 1 - 1e-6)
-        return 1 / (1 + math.exp(-(self.slope * math.log(p / (1 - p)) + self.intercept)))
+        """Return ``calibrate(score)``."""
+        return self.calibrate(score)
 
 
 class TaskSpec(_Frozen):

@@ -27,7 +27,6 @@ _FILLED = {
     "mixed": 0.04,
 }
 _COUNTS = (0.62, 0.17, 0.09, 0.06, 0.03, 0.03)  # ships where the layout is free: 1 to 6
-FAINTEST_DB = 8.0  # a truth's peak over the clutter around it, in the better polarisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +103,7 @@ class _Draft:
     state: clutter.SeaState
     coast: NDArray[np.float32] | None = None  # positive on land
     labels: NDArray[np.int8] | None = None
+    seam: NDArray[np.float32] | None = None  # steps of the noise, [2, 1, W]
     placed: list[tuple[Body, float, float]] = field(default_factory=list)
     ghosts: list[tuple[Body, float, float]] = field(default_factory=list)
 
@@ -146,6 +146,8 @@ class ChipMaker:
         size = 2 * CHIP_PX if kind == "peak" else CHIP_PX
         power = clutter.draw_sea(rng, self._textures, state, size, self._stats, order)
         draft = _Draft(power, state)
+        if self._stats.seam_share and rng.random() < self._stats.seam_share:
+            draft.seam = clutter.draw_seam(rng, size)
         if kind == "rocks":
             draft.coast = clutter.rock_field(rng, self._textures, CHIP_PX, MARGIN_PX)
         elif kind in ("coast", "moored") or (kind in _FILLED and rng.random() < 0.15):
@@ -162,13 +164,16 @@ class ChipMaker:
             return
         if rng.random() < 0.06:
             self._add_ghost(rng, draft)
-        for body in self._bodies(rng, kind):
+        stats = self._stats.at_incidence(draft.state.incidence_deg)
+        if stats.raft_share and kind == "anchorage" and rng.random() < stats.raft_share:
+            self._add_raft(rng, draft, stats)
+            return
+        for body in self._bodies(rng, kind, stats):
             self._place(rng, draft, body, near_shore=kind == "moored")
         if kind == "turbines":
             self._add_turbines(rng, draft)
 
-    def _bodies(self, rng: np.random.Generator, kind: str) -> list[Body]:
-        stats = self._stats
+    def _bodies(self, rng: np.random.Generator, kind: str, stats: SceneStatistics) -> list[Body]:
         if kind == "anchorage":  # ships at anchor lie to the wind
             axis = rng.uniform(0, 180)
             return [
@@ -187,6 +192,19 @@ class ChipMaker:
             other = objects.draw_platform if rng.random() < 0.5 else objects.draw_turbine
             ships = [other(rng, stats), *ships[:5]]
         return ships
+
+    def _add_raft(self, rng: np.random.Generator, draft: _Draft, stats: SceneStatistics) -> None:
+        axis = rng.uniform(0, 180)
+        length = objects.draw_length_m(rng, stats)
+        ships = [
+            objects.draw_ship(
+                rng, stats, length_m=max(15.0, length * rng.normal(1, 0.1)), axis_deg=axis, moving=False
+            )
+            for _ in range(int(rng.integers(2, 5)))
+        ]
+        line, sample = rng.uniform(MARGIN_PX, CHIP_PX - MARGIN_PX, 2)
+        for body, down, across in objects.lay_alongside(rng, ships):
+            self._put(rng, draft, body, line + down, sample + across, alongside=True)
 
     def _add_turbines(self, rng: np.random.Generator, draft: _Draft) -> None:
         pitch_m, angle = rng.uniform(500, 1100), rng.uniform(0, np.pi)
@@ -229,16 +247,25 @@ class ChipMaker:
             if self._put(rng, draft, body, float(line), float(sample)):
                 return
 
-    def _put(self, rng: np.random.Generator, draft: _Draft, body: Body, line: float, sample: float) -> bool:
+    def _put(
+        self,
+        rng: np.random.Generator,
+        draft: _Draft,
+        body: Body,
+        line: float,
+        sample: float,
+        alongside: bool = False,
+    ) -> bool:
         if draft.coast is not None and _aground(draft.coast, body, line, sample):
             return False
-        for other, other_line, other_sample in draft.placed:
+        for other, other_line, other_sample in draft.placed if not alongside else ():
             a, b = other.half_extent_px(), body.half_extent_px()
             if abs(line - other_line) < a[0] + b[0] + 1 and abs(sample - other_sample) < a[1] + b[1] + 1:
                 return False
-        missing = FAINTEST_DB - self._contrast_db(draft, body, line, sample)
-        if missing > 0:
-            body = body.brightened(missing + float(rng.uniform(0, 6)))
+        if self._stats.faintest_db is not None:
+            missing = self._stats.faintest_db - self._contrast_db(draft, body, line, sample)
+            if missing > 0:
+                body = body.brightened(missing + float(rng.uniform(0, 6)))
         draft.placed.append((body, line, sample))
         return True
 
@@ -258,6 +285,8 @@ class ChipMaker:
                     rng, draft.power, (line + body.wake_px, sample), body.axis_deg, body.length_m
                 )
         noise = physics.from_db(np.array(draft.state.noise_db))[:, None, None]
+        if draft.seam is not None:
+            noise = noise * draft.seam
         amplitude = np.sqrt(draft.power + noise).astype(np.float32)
         patches = [
             physics.render_points(

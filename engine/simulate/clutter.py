@@ -90,6 +90,17 @@ def draw_sea(
     return np.stack([power[0] * np.exp(log_texture), power[1] * np.exp(0.5 * log_texture)])
 
 
+def draw_seam(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
+    """Draw the seam of two swaths along a sample: a step of the noise power, [2, 1, size].
+
+    The noise of neighbouring swaths differs by a few dB, which shows in VH over the sea.
+    """
+    step_db = rng.uniform(0.5, 3.5) * rng.choice([-1, 1])
+    beyond = np.arange(size) >= rng.uniform(0.05, 0.95) * size
+    step = np.where(beyond, physics.from_db(step_db), 1.0)
+    return np.broadcast_to(step.astype(np.float32), (2, 1, size))
+
+
 def _swell(rng: np.random.Generator, bank: TextureBank, size: int) -> NDArray[np.float32]:
     angle, wavelength = rng.uniform(0, np.pi), rng.uniform(7, 30)
     grid = np.arange(size, dtype=np.float32)

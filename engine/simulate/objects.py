@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.simulate import physics
 
 CLASSES = ("ship", "platform", "turbine")
+RESOLVED_BEAM_M = 28.0  # hulls side by side show as two from here on
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,50 @@ class SceneStatistics:
     stay_share: float = 0.55
     # azimuth ghosts, below their source
     ghost_loss_db: tuple[float, float] = (20.0, 30.0)
+    # chips: a ship drawn fainter than this (peak over clutter) is raised above it; None leaves all as drawn
+    faintest_db: float | None = 8.0
+    rcs_by_incidence: bool = False  # whether cross-sections follow incidence, see at_incidence
+    seam_share: float = 0.0  # of chips, with a step of the noise at a swath seam
+    raft_share: float = 0.0  # of anchorages, ships that lie hull at hull
+
+    def at_incidence(self, incidence_deg: float) -> SceneStatistics:
+        """Return the population as seen at an angle of incidence.
+
+        Where ``rcs_by_incidence``, cross-sections scale with 0.78 + 0.11 incidence (Vachon et al. 1997).
+        """
+        if not self.rcs_by_incidence:
+            return self
+        return replace(self, rcs_80m_db=self.rcs_80m_db + 10 * float(np.log10(0.78 + 0.11 * incidence_deg)))
 
 
 DEFAULT = SceneStatistics()
+
+# What nano learns from: more faint ships yet, more that are a little smeared (real ships look somewhat longer
+# than still ones here), swath seams and rafts.
+TRAINING = replace(
+    DEFAULT,
+    faint_share=0.32,
+    faint_most_db=18.0,
+    mover_share=0.35,
+    smear_m=(5.0, 60.0),
+    seam_share=0.08,
+    raft_share=0.35,
+)
+
+# What nano is measured on: the cross-sections of a published law, 0.08 L^(7/3) (0.78 + 0.11 incidence) in
+# m2 (Vachon, Campbell, Bjerkelund, Dobson and Rey, Can. J. Remote Sensing 23, 1997), with 3 dB spread, and no
+# ship raised so that it can be seen.
+PUBLISHED = replace(
+    DEFAULT,
+    rcs_80m_db=10 * float(np.log10(0.08 * 80 ** (7 / 3))),
+    rcs_decade_db=70 / 3,
+    rcs_spread_db=3.0,
+    bright_share=0.0,
+    faint_share=0.0,
+    faintest_db=None,
+    rcs_by_incidence=True,
+    seam_share=0.08,
+)
 
 
 @dataclass(frozen=True)
@@ -222,6 +264,36 @@ def draw_ghost(rng: np.random.Generator, source: Body, stats: SceneStatistics = 
     sample = (source.sample_px[:, None] + rng.normal(0, 0.5, (len(source.line_px), copies))).ravel()
     powers = np.repeat(source.powers * loss / copies, copies, axis=1)
     return replace(source, line_px=line, sample_px=sample, powers=powers, smear_px=2 * spread, wake_px=None)
+
+
+def lay_alongside(rng: np.random.Generator, ships: list[Body]) -> list[tuple[Body, float, float]]:
+    """Lay ships of one axis hull at hull.
+
+    Narrow hulls cannot be told apart at 22 m: such a raft is one body, as long as its longest ship and as
+    wide as all.
+
+    Returns:
+        Bodies with line and sample from the raft's middle.
+    """
+    axis = ships[0].axis_deg
+    beams = np.array([ship.width_m + 1.5 for ship in ships])
+    aside = (np.cumsum(beams) - beams.sum() / 2 - beams / 2) / physics.SPACING_M
+    along = rng.normal(0, 6, len(ships)) / physics.SPACING_M
+    angle = np.radians(axis)
+    line = aside * np.sin(angle) - along * np.cos(angle)
+    sample = aside * np.cos(angle) + along * np.sin(angle)
+    if beams.mean() >= RESOLVED_BEAM_M:
+        return [(ship, float(line[i]), float(sample[i])) for i, ship in enumerate(ships)]
+    raft = Body(
+        "ship",
+        max(ship.length_m for ship in ships),
+        float(beams.sum()),
+        axis,
+        np.concatenate([ship.line_px + line[i] for i, ship in enumerate(ships)]),
+        np.concatenate([ship.sample_px + sample[i] for i, ship in enumerate(ships)]),
+        np.concatenate([ship.powers for ship in ships], 1),
+    )
+    return [(raft, 0.0, 0.0)]
 
 
 def _assemble(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from engine.data.describe import description
 from engine.model.nano import IMAGE_PX
-from engine.runtime.image import CHIP_PX
+from engine.runtime.image import ANCHORS_SIDE, CHIP_PX
+from engine.runtime.prior import NODATA, PRIOR_DIM, dequantise
 from engine.runtime.text import LABELS, QUESTIONS, Request, detection_text, prompt
 from engine.simulate.chips import ChipSet, Target
 
@@ -27,6 +28,8 @@ IGNORE = -100
 # (bands in the prompt, whether VH is withheld): single and other polarisations must not come as a surprise.
 BANDS = ((("VV", "VH"), False), (("HH", "HV"), False), (("VV",), True), (("HH",), True))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
+ANCHORS = ANCHORS_SIDE**2
+STRANGE_PRIOR_SHARE = 0.15  # of chips, shown with another chip's prior: it must not be trusted blindly
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Batch:
         present: classes at each merged token, [B, 81, 3].
         offsets: centre in the cell (x, y) and log sizes in cells, [B, 81, 4].
         edges: integer edges of the object of each merged token, -1 where there is none, [B, 81, 4].
+        vectors: prior at the anchors, zeros where there is none, [B, 36, 64].
+        known: True where an anchor has a prior, [B, 36].
     """
 
     pixels: NDArray[np.uint8]
@@ -79,6 +84,8 @@ class Batch:
     present: NDArray[np.float32]
     offsets: NDArray[np.float32]
     edges: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    known: NDArray[np.bool_]
 
 
 class Writer:
@@ -156,6 +163,8 @@ class ChipBank:
             np.zeros((size, cells, len(LABELS)), np.float32),
             np.zeros((size, cells, 4), np.float32),
             np.full((size, cells, 4), -1, np.int64),
+            np.zeros((size, ANCHORS, PRIOR_DIM), np.float32),
+            np.zeros((size, ANCHORS), np.bool_),
         )
         for row, chip in enumerate(index):
             self._fill(out, row, int(chip))
@@ -168,6 +177,13 @@ class ChipBank:
         out.pixels[row] = pixels[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
         if copol_only:
             out.pixels[row, 1:] = 0
+        other = self._rng.integers(len(self._chips.prior))
+        shown = other if self._rng.random() < STRANGE_PRIOR_SHARE else chip
+        prior = self._chips.prior[shown][:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
+        if (prior != NODATA).any():
+            vectors = dequantise(prior).reshape(PRIOR_DIM, ANCHORS).T
+            out.known[row] = np.isfinite(vectors).all(1)
+            out.vectors[row] = np.nan_to_num(vectors) * out.known[row][:, None]
         objects = boxes(self._chips.truth[chip], bool(flip_x), bool(flip_y))
         for box in objects:
             out.present[row, box.cell, box.label] = 1

@@ -23,6 +23,7 @@ from engine.train.nano_batch import IGNORE
 
 CLASSES = len(LABELS)
 _BOX_SCALE = 4.0
+_PLACE_WEIGHT = 3.0  # of centres against sizes: a match asks for the centre
 _SOFT_SD = 1.5  # of coordinate targets, in pixels of the enlarged chip
 
 
@@ -106,8 +107,10 @@ class Pretrainer(nn.Module):
         right = torch.where(present > 0, logits.sigmoid(), 1 - logits.sigmoid())
         cross = F.binary_cross_entropy_with_logits(logits, present, reduction="none")
         focal = (cross * (1 - right) ** 2).sum() / count
-        l1 = F.l1_loss(box[some], offsets[some], reduction="sum") / count
-        return focal + l1, {"focal": focal.item(), "box": l1.item() / 4}
+        slip = (box[some] - offsets[some]).abs().sum(0) / count
+        place, size = slip[:2].sum(), slip[2:].sum()
+        loss = focal + _PLACE_WEIGHT * place + size
+        return loss, {"focal": focal.item(), "place": place.item() / 2, "size": size.item() / 2}
 
     def text_loss(
         self, hidden: Tensor, middle: Tensor, ids: Tensor, labels: Tensor, owner: Tensor, edges: Tensor

@@ -2,11 +2,13 @@
 
 1. ``vision``: the tower alone, by a dense loss through a fixed linear interface;
 2. ``decoder``: the language model alone, on symbols written through the same interface;
-3. ``joint``: both, on chips, with a share of descriptions.
+3. ``joint``: both, on chips with their priors through the modulation, with a share of descriptions.
 
-The first two need nothing of each other and run side by side where there are two workers; the third
-averages gradients over the workers. Trained in one go from scratch, the decoder of so small a model
-lags far behind its vision (docs/measurements.md).
+The first two need nothing of each other and run side by side where there are two workers; the third, and
+vision where it runs alone, average gradients over the workers. The modulation learns in the third, where
+priors are withheld at times, and at times another chip's: learned later only, from few chips, it did harm.
+Trained in one go from scratch, the decoder of so small a model lags far behind its vision
+(docs/measurements.md).
 """
 
 from __future__ import annotations
@@ -27,11 +29,16 @@ from engine.errors import DatasetError
 from engine.model.fusar import FusarGpt, new_fusar, save_fusar
 from engine.model.nano import IMAGE_PX, build_nano, number_ids
 from engine.runtime.image import enlargement
+from engine.runtime.prior import anchor_positions
 from engine.simulate.chips import ChipSet, make_chips
+from engine.simulate.objects import TRAINING
 from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
 from engine.train.nano_losses import Pretrainer
 
 _MEETING = "joint.rendezvous"
+_KEEP_EVERY = 200  # steps between weights left behind to look at; a run does not go on from them
+_TLM_RATE = 5e-4
+_DENSE_WEIGHT = 1.0  # in the third step: a list is no better than what vision sees
 
 
 @dataclass(frozen=True)
@@ -41,14 +48,17 @@ class PretrainConfig:
     Attributes:
         chips: simulated chips to draw.
         seed: of chips, weights and batches.
-        vision_samples: samples of the first step.
-        decoder_samples: samples of the second step.
-        joint_samples: samples of the third step, over all workers.
+        vision_samples: samples of the first step, over all its workers; with 0 the step is left out.
+        decoder_samples: samples of the second step; likewise.
+        joint_samples: samples of the third step, over all workers; likewise.
         batch: samples a batch and worker.
         description_share: share of descriptions in the third step.
         workers: processes, one thread each.
         compile: whether to compile the two halves (minutes at the start, then twice as fast).
         start: folder of an earlier run, whose joint weights the first two steps go on from.
+        text_every: in the third step, one batch of so many goes through the decoder, the others through
+            vision alone: a list is no better than what vision sees, and vision alone is twice as fast.
+        decay: whether learning rates fall at a step's end; without, for a run that another goes on from.
     """
 
     chips: int = 24_000
@@ -61,11 +71,13 @@ class PretrainConfig:
     workers: int = 2
     compile: bool = True
     start: str | None = None
+    text_every: int = 1
+    decay: bool = True
 
     def __post_init__(self) -> None:
         """Check what would fail late."""
-        if min(self.chips, self.batch, self.workers) < 1:
-            raise DatasetError("got chips, batch or workers below 1, expected at least 1 of each")
+        if min(self.chips, self.batch, self.workers, self.text_every) < 1:
+            raise DatasetError("got chips, batch, workers or text_every below 1, expected at least 1 of each")
         if self.start is not None and not (Path(self.start) / "joint.pt").is_file():
             raise DatasetError(f"{self.start} holds no joint.pt: expected the folder of a finished run")
 
@@ -84,10 +96,10 @@ def pretrain(out: Path, config: PretrainConfig, say: Callable[[str], None] = pri
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     _run("chips", out, config, config.workers, say)
-    if config.workers > 1:
+    if config.workers > 1 and config.vision_samples and config.decoder_samples:
         _spawn([("vision", 0, 1), ("decoder", 0, 1)], out, config, say)
     else:
-        _run("vision", out, config, 1, say)
+        _run("vision", out, config, config.workers if config.vision_samples else 1, say)
         _run("decoder", out, config, 1, say)
     _run("joint", out, config, config.workers, say)
     _save(out, config)
@@ -133,7 +145,7 @@ def _job(index: int, jobs: list[tuple[str, int, int]], out: Path, config: Pretra
 
 def _draw_chips(out: Path, config: PretrainConfig, rank: int, world: int) -> None:
     share = config.chips // world
-    chips = make_chips(share, config.seed, start=rank * share)
+    chips = make_chips(share, config.seed, start=rank * share, stats=TRAINING)
     place = out / _result("chips", rank, world)
     part = place.with_suffix(".part.npz")
     np.savez(
@@ -185,6 +197,7 @@ class _Trainer:
             self.net.load_state_dict(state)
         elif config.start is not None:
             self.net.load_state_dict(torch.load(Path(config.start) / "joint.pt", weights_only=True))
+        self.places = torch.from_numpy(anchor_positions())
         self.see = self.net.model.vision.forward
         self.decode = self.net.decode
         if config.compile:
@@ -199,14 +212,14 @@ class _Trainer:
             "decoder": config.decoder_samples,
             "joint": config.joint_samples,
         }[self.step]
-        steps = max(1, total // (config.batch * self.world))
+        steps = -(-total // (config.batch * self.world))
         torch.manual_seed(config.seed * 100 + self.rank)
         optimisers = _optimisers(self.net, self.step)
         batches: Iterator[Batch] = self.bank.batches(config.batch, occupied_only=self.step == "decoder")
         began, recent = time.monotonic(), dict[str, list[float]]()
         for step in range(1, steps + 1):
-            _schedule(optimisers, step, steps)
-            loss, facts = self.loss(next(batches))
+            _schedule(optimisers, step, steps, config.decay)
+            loss, facts = self.loss(next(batches), with_text=step % config.text_every == 0)
             loss.backward()
             self._average()
             norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -215,13 +228,15 @@ class _Trainer:
             self.net.zero_grad()
             for name, value in {**facts, "norm": float(norm)}.items():
                 recent.setdefault(name, []).append(value)
+            if step % _KEEP_EVERY == 0 and self.rank == 0:
+                torch.save(self.net.state_dict(), self.out / f"{self.step}.part.pt")
             if step % 25 == 0 or step == steps:
                 self._log(step, steps, time.monotonic() - began, recent)
         if self.rank == 0:
             torch.save(self.net.state_dict(), self.out / f"{self.step}.pt")
 
-    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of a batch and what to log of it."""
+    def loss(self, batch: Batch, with_text: bool = True) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of a batch, through the decoder or of vision alone, and what to log of it."""
         present, offsets = torch.from_numpy(batch.present), torch.from_numpy(batch.offsets)
         with torch.autocast("cpu", torch.bfloat16):
             if self.step == "decoder":
@@ -229,9 +244,11 @@ class _Trainer:
             else:
                 visual = self.see(self._patches(torch.from_numpy(batch.pixels)))
             dense, facts = self.net.dense_loss(visual, present, offsets)
-            if self.step == "vision":
+            if self.step == "vision" or (self.step == "joint" and not with_text):
                 return dense, facts
             ids = torch.from_numpy(batch.ids)
+            if self.step == "joint":
+                visual = self._modulate(visual, batch)
             hidden, middle = self.decode(self.net.model.embed(ids, visual), positions(self.net.model, ids))
             text, more = self.net.text_loss(
                 hidden,
@@ -243,7 +260,17 @@ class _Trainer:
             )
         if self.step == "decoder":
             return text, more
-        return text + 0.5 * dense, {**facts, **more}
+        return text + _DENSE_WEIGHT * dense, {**facts, **more}
+
+    def _modulate(self, visual: Tensor, batch: Batch) -> Tensor:
+        size = len(visual)
+        return self.net.model.tlm(
+            visual,
+            torch.from_numpy(batch.vectors),
+            self.places.expand(size, -1, -1),
+            torch.from_numpy(batch.known),
+            (TOKENS_SIDE, TOKENS_SIDE),
+        )
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """The arithmetic of ``engine.runtime.image.patches``, in torch."""
@@ -293,14 +320,15 @@ def positions(model: FusarGpt, ids: Tensor) -> Tensor:
 
 def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices, AdamW for the rest."""
-    muon, decayed, plain = [], [], []
+    muon, decayed, plain, modulation = [], [], [], []
     for name, parameter in net.named_parameters():
         visual = ".visual." in name
         if (step == "vision") != visual and step != "joint":
             continue
         if ".tlm." in name:
-            continue
-        if parameter.ndim == 2 and any(part in name for part in ("blocks", "layers", "merger")):
+            if step == "joint":
+                modulation.append(parameter)
+        elif parameter.ndim == 2 and any(part in name for part in ("blocks", "layers", "merger")):
             muon.append(parameter)
         elif parameter.ndim >= 2 and "embed_tokens" not in name:
             decayed.append(parameter)
@@ -308,6 +336,7 @@ def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
             plain.append(parameter)
     rate = {"vision": 1.5e-3, "decoder": 2e-3, "joint": 1.2e-3}[step]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    groups.append({"params": modulation, "weight_decay": 0.01, "lr": _TLM_RATE})
     found: list[torch.optim.Optimizer] = [
         torch.optim.AdamW([g for g in groups if g["params"]], lr=1.5e-3, betas=(0.9, 0.98))
     ]
@@ -320,10 +349,10 @@ def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
     return found
 
 
-def _schedule(optimisers: list[torch.optim.Optimizer], step: int, steps: int) -> None:
-    """Warm up over at most 100 steps, then a cosine down to 3%."""
+def _schedule(optimisers: list[torch.optim.Optimizer], step: int, steps: int, decay: bool) -> None:
+    """Warm up over at most 100 steps, then a cosine down to 3% where rates decay."""
     warm = step / max(1, min(100, steps // 10))
-    factor = min(warm, 0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * step / steps)))
+    factor = min(warm, 0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * step / steps)) if decay else 1.0)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * factor

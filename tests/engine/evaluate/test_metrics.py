@@ -7,22 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.evaluate.bootstrap import share
 from engine.evaluate.metrics import (
     Counts,
     Question,
     Thing,
-    average_precision,
     centre_rule,
     count,
     counted_right,
-    curve,
     iou,
     iou_rule,
     pair,
     precision_recall_f1,
-    share,
     summary,
 )
+from engine.evaluate.ranking import average_precision, curve
 
 CENTRE = centre_rule(10.0)
 

@@ -5,8 +5,9 @@ import pytest
 
 from engine.errors import InputError
 from engine.runtime.image import CHIP_PX
-from engine.simulate import landcover
-from engine.simulate.chips import FAINTEST_DB, ChipSet, make_chips
+from engine.simulate import clutter, landcover, objects
+from engine.simulate.chips import ChipSet, make_chips
+from engine.simulate.objects import DEFAULT, PUBLISHED, TRAINING, SceneStatistics
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_boxes_hold_their_objects(chips: ChipSet) -> None:
             assert (x1 + x2) / 2 == pytest.approx(target.sample_px + 0.5)
             assert (y1 + y2) / 2 == pytest.approx(target.line_px + 0.5)
             assert target.clipped == (min(x1, y1) < 0 or max(x2, y2) > CHIP_PX)
-            assert target.contrast_db >= FAINTEST_DB - 0.1
+            assert target.contrast_db >= DEFAULT.faintest_db - 0.1
 
 
 def test_boxes_are_bright_and_their_surroundings_dark(chips: ChipSet) -> None:
@@ -102,3 +103,36 @@ def test_land_is_described(chips: ChipSet) -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(InputError, match="count of -1"):
         make_chips(-1, 0)
+
+
+def test_narrow_hulls_alongside_are_one_body_and_broad_ones_several() -> None:
+    rng = np.random.default_rng(3)
+
+    def lay(length_m: float) -> list[tuple[objects.Body, float, float]]:
+        ships = [objects.draw_ship(rng, length_m=length_m, axis_deg=0.0, moving=False) for _ in range(3)]
+        return objects.lay_alongside(rng, ships)
+
+    ((raft, line, sample),) = lay(60.0)
+    assert (line, sample) == (0.0, 0.0) and raft.length_m == 60.0
+    assert raft.width_m > 3 * 60 / 8  # three beams
+    assert raft.powers.shape[1] == len(raft.line_px) == len(raft.sample_px)
+    broad = lay(300.0)
+    assert len(broad) == 3
+    across = np.array([sample for _, _, sample in broad])
+    assert (np.diff(across) > 2.8).all()  # to the right of the axis, which points up
+
+
+def test_a_seam_steps_the_noise_at_one_sample() -> None:
+    steps = clutter.draw_seam(np.random.default_rng(2), CHIP_PX)
+    assert steps.shape == (2, 1, CHIP_PX)
+    assert len(np.unique(steps)) == 2 and np.count_nonzero(np.diff(steps[0, 0])) == 1
+
+
+def test_training_has_fainter_ships_than_the_scenes_and_the_test_set_none_made_faint() -> None:
+    def faint(stats: SceneStatistics) -> float:
+        rng = np.random.default_rng(4)
+        peaks = [objects.draw_ship(rng, stats, length_m=100.0).powers.sum() for _ in range(400)]
+        return float(np.quantile(10 * np.log10(peaks), 0.1))
+
+    assert faint(TRAINING) < faint(DEFAULT) - 0.5
+    assert faint(DEFAULT) < faint(PUBLISHED.at_incidence(38.0)) - 1
