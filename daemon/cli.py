@@ -36,7 +36,8 @@ def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> Non
     raise typer.Exit(scan_command.main(arguments or []))
 
 
-# Fetched when they are asked for: what they need takes seconds to load. Module, and a function or a group there.
+# Fetched when they are asked for, since what they need takes seconds to load: module, and a function or a
+# group of commands there.
 _FETCHED = {
     "detect": ("detect", "detect"),
     "chips": ("chips_command", "chips"),
@@ -64,7 +65,9 @@ class _Commands(TyperGroup):
                 alone.command(cmd_name)(found)
         else:
             return super().get_command(ctx, cmd_name)
-        return typer.main.get_command(alone)
+        command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
 
 
 app = typer.Typer(
