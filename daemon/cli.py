@@ -96,12 +96,13 @@ def run(
     """Watch the topic of scenes and take each one to its end."""
     from . import config, log
     from .app import Daemon
-    from .wiring import open_process
+    from .wiring import open_changes, open_engine, open_process
 
     settings = config.load()
     log.configure(settings.log)
-    process, versions = open_process(settings)
-    Daemon(settings, process, versions, until_idle).run()
+    predictor, coastline = open_engine(settings)
+    process, versions = open_process(settings, predictor, coastline)
+    Daemon(settings, process, versions, until_idle, open_changes(settings, predictor, coastline)).run()
 
 
 @app.command()
@@ -118,6 +119,7 @@ def status() -> None:
         ("messages", "error", found.messages),
         ("products", "error", found.products),
         ("acquisitions", "reason", found.acquisitions),
+        ("change units", "reason", found.changes),
     ):
         _print_table(title, ("state", why, "count"), rows)
     _print_table("candidates of current runs", ("state", "count"), found.candidates)

@@ -9,6 +9,8 @@ from engine.runtime.land import Coastline
 from engine.runtime.predictor import Predictor
 
 from .agent import Process
+from .change.ask import ChangeEngine
+from .change.worker import ChangeWorker
 from .config import Settings
 from .domain import SceneResult, Versions
 from .errors import DaemonError
@@ -16,12 +18,37 @@ from .flags.layers import Layers
 from .pipeline import process, versions_of
 from .prior import PriorIndex
 from .scene.names import ProductName
+from .store.session import Store
 
 log = logging.getLogger(__name__)
 
 
-def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]]:
-    """Open the engine, the prior, the coastline and the layers once, for all scenes.
+def open_engine(settings: Settings) -> tuple[Predictor, Coastline]:
+    """Open the engine and the coastline once, for scenes and their changes.
+
+    Raises:
+        ArtifactError: the engine bundle does not fit.
+        InputError: a sea in the settings has no such name.
+    """
+    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+    return predictor, Coastline.load(settings.land.inland_water)
+
+
+def open_changes(
+    settings: Settings, predictor: Predictor, coastline: Coastline
+) -> Callable[[Store], Callable[[], bool]]:
+    """Return what makes, for a store, the function that takes due change units to their end."""
+
+    def make(store: Store) -> Callable[[], bool]:
+        return ChangeWorker(store, coastline, settings.change, ChangeEngine.of(predictor)).step
+
+    return make
+
+
+def open_process(
+    settings: Settings, predictor: Predictor, coastline: Coastline
+) -> tuple[Process, Callable[[str], Versions]]:
+    """Open the prior and the layers once, for all scenes.
 
     A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
 
@@ -29,12 +56,8 @@ def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]
         What looks at a product, and what gives the versions by which it would, from the product's name.
 
     Raises:
-        ArtifactError: the engine bundle does not fit.
         ConfigError: a layer cannot be read.
-        InputError: a sea in the settings has no such name.
     """
-    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
-    coastline = Coastline.load(settings.land.inland_water)
     prior = _open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))
 

@@ -1,0 +1,217 @@
+"""Change units on a real PostGIS: pairing, the queue, and the same end whatever the order of arrival."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from daemon.change.chips import Chips, NoPixels
+from daemon.change.worker import ChangeWorker
+from daemon.config import ChangeSettings
+from daemon.domain import Candidate, Flag, SceneResult
+from daemon.errors import SourceUnavailable
+from daemon.store import change, status
+from daemon.store.session import Store
+from engine.runtime.land import Coastline
+from tests.services.conftest import execute
+from tests.services.test_slices import product, record, rows, scene
+from tests.services.test_store import OTHER_ENGINE
+
+START = datetime(2022, 10, 2, 20, 51, 0, tzinfo=timezone.utc)
+M_PER_DEG = 111_195.0
+WEST, EAST = (134.0, 6.0, 135.5, 8.0), (135.0, 6.0, 136.5, 8.0)
+
+
+class NoChips(Chips):
+    """No pixels, whatever is asked."""
+
+    def at(self, run: Any, place: Any) -> Any:
+        raise NoPixels("none in this test")
+
+
+def pass_of(
+    day: int,
+    ships: Sequence[tuple[float, float]],
+    second: int = 0,
+    track: int = 1,
+    **what: Any,
+) -> SceneResult:
+    """A slice of a pass some days after the first; track 1 repeats every 12 days, others see otherwise."""
+    name = product(START + timedelta(days=day, seconds=second), 45268 + 15 * day, 0x56950 + 88 * day)
+    return scene(name, [(lon, lat, 500.0) for lon, lat in ships], relative_orbit=track, **what)
+
+
+def worker(store: Store, **what: Any) -> ChangeWorker:
+    return ChangeWorker(store, Coastline.load(), ChangeSettings(archive=None, **what), chips=_no_chips)
+
+
+def _no_chips() -> Chips:
+    return NoChips(Coastline.load())
+
+
+def settle(store: Store) -> None:
+    """Work out everything that is due."""
+    step = worker(store).step
+    while step():
+        pass
+
+
+def kinds(store: Store) -> list[tuple[Any, ...]]:
+    return rows(
+        store,
+        """SELECT after_acquired::date - DATE '2022-10-02', kind, coalesce(reason, ''),
+                  round(ST_X(position::geometry)::numeric, 3)::float
+           FROM current_changes ORDER BY 1, 4, 2""",
+    )
+
+
+def ended(store: Store) -> dict[str, list[str]]:
+    """Everything that readers see of changes, without surrogate keys."""
+    found = {
+        "changes": rows(
+            store,
+            """SELECT id, unit_id, kind, before_detection_id, after_detection_id, ST_AsText(position), class,
+                      length_m, score, reason, evidence::text, before_run_id, after_run_id, pixel_run_id,
+                      before_acquired, after_acquired FROM current_changes ORDER BY id""",
+        ),
+        "units": rows(
+            store,
+            """SELECT unit.id, before_run_id, after_run_id, pixel_run_id, outcome, reason, alignment::text,
+                      counts::text, sentence, digest
+               FROM change_unit unit JOIN acquisition ON current_run_id = after_run_id
+               WHERE present ORDER BY unit.id""",
+        ),
+        "due": rows(store, "SELECT count(*) FROM change_due"),
+        "fixed": rows(store, "SELECT * FROM fixed_objects ORDER BY id"),
+    }
+    return {name: list(map(str, part)) for name, part in found.items()}
+
+
+def test_ships_appear_go_and_stay(store: Store) -> None:
+    record(store, pass_of(0, [(135.0, 7.0), (135.2, 7.0)]))
+    record(store, pass_of(12, [(135.0, 7.0), (135.4, 7.0)]))
+    settle(store)
+    assert kinds(store) == [
+        (0, "cannot_tell", "not_looked", 135.0),
+        (0, "cannot_tell", "not_looked", 135.2),
+        (12, "still_occupied", "", 135.0),
+        (12, "gone", "", 135.2),
+        (12, "appeared", "", 135.4),
+    ]
+    outcomes = rows(store, "SELECT outcome, reason, sentence, counts FROM change_unit ORDER BY outcome")
+    assert [row[:3] for row in outcomes] == [
+        ("done", None, "One object appeared, one is gone, one place is still occupied."),
+        ("no_partner", "no earlier pass looked here", "Two places cannot be told."),
+    ]
+    assert outcomes[0][3]["before"] == outcomes[0][3]["after"] == 2
+
+
+def events() -> list[SceneResult]:
+    """Passes of two tracks, in part over each other; two slices with a double; a product made anew."""
+    metre = 1 / M_PER_DEG
+    both = (135.3, 7.05)
+    south, north = (134.0, 6.0, 136.5, 7.1), (134.0, 7.0, 136.5, 8.0)
+    first = pass_of(0, [(135.0, 6.5), (135.2, 7.5), (135.8, 6.5), both])
+    other = pass_of(5, [(135.0, 6.5 + 40 * metre)], track=2, area=WEST)
+    slice_1 = pass_of(12, [(135.0, 6.5), (135.9, 6.4), both], area=south)
+    slice_2 = pass_of(12, [(135.2, 7.5), (135.3, 7.05 + 8 * metre)], 25, area=north)
+    anew = pass_of(12, [(135.0, 6.5), both], area=south)
+    renamed = anew.scene.product.removesuffix(".SAFE")[:-4] + "ABCD"
+    anew = replace(
+        anew, scene=replace(anew.scene, product=renamed, uri=f"/products/{renamed}.SAFE", ipf="003.71")
+    )
+    anew = replace(anew, detections=tuple(replace(d, id=d.id[::-1]) for d in anew.detections))
+    last = pass_of(24, [(135.0, 6.5), (136.2, 6.5)])
+    ghost = replace(last.detections[1], flags=(Flag("azimuth_ghost", {"order": 1}),))
+    near = Candidate(
+        0, 500.0, 0.0, 135.9, 6.4, (0, 0, 5, 5), 12, ("VV",), 1.0, 17.0, (5, 0), "rejected", None
+    )
+    last = replace(last, detections=(last.detections[0], ghost), candidates=(near,))
+    return [first, other, slice_1, slice_2, anew, last]
+
+
+@pytest.fixture(scope="module")
+def one_database(administrator: Any, template: str) -> Any:
+    """One database for all examples of the property: each begins with it empty."""
+    name = f"fusar_test_orders_{id(template)}"
+    execute(administrator, f"CREATE DATABASE {name} TEMPLATE {template}")
+    store = Store(administrator.set(database=name).render_as_string(hide_password=False))
+    yield store
+    store.close()
+    execute(administrator, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def empty(store: Store) -> None:
+    """Remove everything; quicker than truncating some twenty tables and their indexes."""
+    execute(
+        store.url,
+        "UPDATE acquisition SET current_run_id = NULL",
+        *(f"DELETE FROM {name}" for name in ("run", "message", "attempt", "product", "acquisition")),
+    )
+
+
+EXPECTED: dict[str, Any] = {}
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    order=st.permutations(range(6)),
+    settled=st.sets(st.integers(0, 5)),
+    again=st.integers(0, 5),
+)
+def test_every_order_of_arrival_ends_in_the_same_changes(
+    one_database: Store, order: list[int], settled: set[int], again: int
+) -> None:
+    store, results = one_database, events()
+    empty(store)
+    for position, index in enumerate(order):
+        record(store, results[index])
+        if position in settled:
+            settle(store)
+    record(store, results[again])  # announced twice
+    settle(store)
+    found = ended(store)
+    assert found["due"] == ["(0,)"]
+    assert found == EXPECTED.setdefault("end", found)
+    assert_each_object_in_one_place(store)
+
+
+def assert_each_object_in_one_place(store: Store) -> None:
+    """Each current object stands in one change as the later side, and in at most one as the earlier."""
+    now = """SELECT d.id, count(c.id) FROM current_detections d
+             LEFT JOIN current_changes c ON c.after_detection_id = d.id GROUP BY d.id"""
+    assert {row[1] for row in rows(store, now)} == {1}
+    then = """SELECT c.before_detection_id, c.after_acquired FROM current_changes c
+              WHERE c.before_detection_id IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1"""
+    assert rows(store, then) == []
+
+
+def test_what_the_orders_end_in(store: Store) -> None:
+    for result in events():
+        record(store, result)
+    settle(store)
+    assert kinds(store) == [
+        (0, "cannot_tell", "not_looked", 135.0),
+        (0, "cannot_tell", "not_looked", 135.2),
+        (0, "cannot_tell", "not_looked", 135.3),
+        (0, "cannot_tell", "not_looked", 135.8),
+        (5, "still_occupied", "", 135.0),
+        (5, "gone", "", 135.2),
+        (5, "gone", "", 135.3),
+        (12, "still_occupied", "", 135.0),
+        (12, "appeared", "", 135.2),
+        (12, "appeared", "", 135.3),
+        (12, "gone", "", 135.8),
+        (24, "still_occupied", "", 135.0),
+        (24, "gone", "", 135.2),
+        (24, "gone", "", 135.3),
+        (24, "cannot_tell", "azimuth_ghost", 136.2),
+    ]
