@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.runtime import forms
+
+SEEN = ("before", "after", "both")
+
 LAND_COVERS = (
     "water", "trees", "grass", "flooded vegetation", "crops", "shrub", "built-up", "bare ground", "snow",
 )  # fmt: skip
@@ -51,4 +55,6 @@ def corpus() -> list[str]:
                 for count in range(7):
                     labels = ["ship"] * count + ["platform"] * (count % 3) + ["turbine"] * (count % 4)
                     lines.append(description(labels, sea_db, fraction, cover))
+    lines += [*forms.CELLS, *forms.CHANGES, forms.REFUSAL, forms.NO_LAND, forms.UNKNOWN, *SEEN]
+    lines += [forms.change_text([change] * count, 0, 0) for change in forms.CHANGES for count in range(11)]
     return lines

@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from engine.data.describe import LAND_COVERS
 from engine.errors import InputError
 from engine.export import golden
 from engine.export.reference import TorchBackend
 from engine.export.to_onnx import export_decoder, export_vision
 from engine.model.fusar import FusarGpt, load_fusar
 from engine.runtime import spec
+from engine.runtime.forms import CLUTTER, NO_LAND, UNKNOWN
 from engine.runtime.predictor import Predictor
 from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
 
@@ -22,7 +24,19 @@ TASKS = {
         question=QUESTIONS["detection"], answer="detections", labels=LABELS, max_tokens=384
     ),
     "description": spec.TaskSpec(question=QUESTIONS["description"], answer="text", max_tokens=96),
-    "counting": spec.TaskSpec(question=QUESTIONS["counting"], answer="text", max_tokens=16),
+    "counting": spec.TaskSpec(question=QUESTIONS["counting"], answer="count", max_tokens=8),
+    "localisation": spec.TaskSpec(question=QUESTIONS["localisation"], answer="cells", max_tokens=96),
+    "classification": spec.TaskSpec(
+        question=QUESTIONS["classification"], answer="class", labels=(*LABELS, CLUTTER), max_tokens=16
+    ),
+    "landcover": spec.TaskSpec(
+        question=QUESTIONS["landcover"],
+        answer="choice",
+        labels=(*LAND_COVERS, NO_LAND, UNKNOWN),
+        max_tokens=24,
+    ),
+    "change": spec.TaskSpec(question=QUESTIONS["change"], answer="change", max_tokens=640),
+    "question": spec.TaskSpec(question="", answer="question", max_tokens=256),
 }
 
 
@@ -104,7 +118,9 @@ def export(
 
 def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: golden.Golden) -> None:
     predictor = Predictor(spec.Bundle(out, manifest, "reference"), TorchBackend(model))
-    requests = {task: given.requests(task, manifest.sensors[0]) for task in manifest.tasks}
+    requests = {
+        task: given.requests(task, each, manifest.sensors[0]) for task, each in manifest.tasks.items()
+    }
     visual, logits = predictor.first_tensors(next(iter(requests.values())))
     answers = {task: predictor.ask(each) for task, each in requests.items()}
     golden.write(out / spec.GOLDEN, given, visual, logits, answers)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from engine.errors import ArtifactError, InputError
 from engine.runtime.image import ANCHORS_SIDE, CHIP_PX
 from engine.runtime.prior import Prior, anchor_positions
+from engine.runtime.spec import TaskSpec
+from engine.runtime.tasks import example
 from engine.runtime.text import Answer, Request
 
 INPUTS = ("chips", "vectors", "positions", "mask")
@@ -33,13 +35,19 @@ class Golden:
     positions: NDArray[np.float32]
     mask: NDArray[np.bool_]
 
-    def requests(self, task: str, sensor: str) -> list[Request]:
-        """Return one request a chip."""
+    def requests(self, task: str, sensor: str, spec: TaskSpec | None = None) -> list[Request]:
+        """Return one request a chip; two in a row where the task, as the manifest has it, compares them."""
+        priors = [Prior(*each, None) for each in zip(self.vectors, self.positions, self.mask, strict=True)]
+        if spec is None:
+            return [
+                Request(task, (chip,), (prior,), sensor=sensor)
+                for chip, prior in zip(self.chips, priors, strict=True)
+            ]
+        chips = [*self.chips, self.chips[0]]
+        priors.append(priors[0])
         return [
-            Request(task, (chip,), (Prior(vectors, positions, mask, None),), sensor=sensor)
-            for chip, vectors, positions, mask in zip(
-                self.chips, self.vectors, self.positions, self.mask, strict=True
-            )
+            example(task, spec, tuple(chips[i : i + 2]), tuple(priors[i : i + 2]), sensor)
+            for i in range(len(self.chips))
         ]
 
 

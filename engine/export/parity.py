@@ -14,8 +14,9 @@ import numpy as np
 from engine.errors import AnswerError, ParityError
 from engine.export import golden
 from engine.runtime.backend import Backend, load_backend
-from engine.runtime.predictor import Predictor, chip_box
+from engine.runtime.predictor import Predictor
 from engine.runtime.spec import GOLDEN, Bundle
+from engine.runtime.tasks import chip_box
 from engine.runtime.text import Answer, parse_detections
 
 TENSOR_TOLERANCE = 1e-3
@@ -47,12 +48,14 @@ def compare(bundle: Bundle, backend: Backend) -> Parity:
     """Run the golden chips through a backend and compare."""
     given, tensors, reference = golden.read(bundle.file(GOLDEN))
     predictor = Predictor(bundle, backend)
-    sensor = bundle.manifest.sensors[0]
+    tasks, sensor = bundle.manifest.tasks, bundle.manifest.sensors[0]
     differences: list[str] = []
     errors: dict[str, float] = {}
-    first_task = next(iter(bundle.manifest.tasks))
+    first_task = next(iter(tasks))
     for name, got in zip(
-        ("visual", "logits"), predictor.first_tensors(given.requests(first_task, sensor)), strict=True
+        ("visual", "logits"),
+        predictor.first_tensors(given.requests(first_task, sensor, tasks[first_task])),
+        strict=True,
     ):
         scale = float(np.abs(tensors[name]).max()) or 1.0
         errors[name] = float(np.abs(got.reshape(tensors[name].shape) - tensors[name]).max()) / scale
@@ -60,7 +63,7 @@ def compare(bundle: Bundle, backend: Backend) -> Parity:
             differences.append(f"{name}: relative error {errors[name]:.1e}, expected {TENSOR_TOLERANCE:.0e}")
     counts = {}
     for task, expected in reference.items():
-        answers = predictor.ask(given.requests(task, sensor))
+        answers = predictor.ask(given.requests(task, sensor, tasks[task]))
         agree = 0
         for index, (answer, entry) in enumerate(zip(answers, expected, strict=True)):
             same = _same(answer, entry["text"], entry["scores"], predictor)

@@ -8,12 +8,14 @@ they are equal once finished objects and numbers are blanked out.
 
 A grammar over bytes (llguidance was tried) allows ``1`` ``2`` for ``12`` where ``12`` is one token, and
 then nothing is certain after a number. Here most tokens have one successor, which costs no forward pass.
+
+The grammars of the other tasks stand in ``engine.runtime.closed``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -25,8 +27,6 @@ from engine.errors import ArtifactError
 from engine.runtime.text import END_OF_TURN, detection_text
 
 END = -1  # the state after an answer
-
-_Table = dict[str, dict[int, str]]  # beginning of an answer, blanked -> token -> what then stands there
 
 _OBJECTS = re.compile(r"(\{[^{}]*\}, )*\{[^{}]*\}")
 _NUMBER = re.compile(r"\d+(?=[,\]])")
@@ -43,6 +43,8 @@ class State:
         closes: True where a token ends the list, [n].
         labels: whether the choice among the tokens is one of a label.
         digits: True where a token begins with a digit, [n].
+        closed: whether the choice is one of an answer out of a closed set.
+        options: what each token decides on, where it decides alone, [n]; empty elsewhere.
     """
 
     tokens: NDArray[np.int64]
@@ -51,6 +53,8 @@ class State:
     closes: NDArray[np.bool_]
     labels: bool
     digits: NDArray[np.bool_]
+    closed: bool = False
+    options: tuple[str, ...] = ()
 
     @cached_property
     def forced(self) -> tuple[int, int] | None:
@@ -84,6 +88,61 @@ class Grammar(Protocol):
         ...
 
 
+class Beginnings:
+    """The beginnings of answers, read off a tokenizer.
+
+    Args:
+        tokenizer: a ``tokenizers.Tokenizer``.
+        blank: names a beginning so that equal names have the same continuations.
+
+    Attributes:
+        end: token of the end of the turn.
+        words: text of each token met.
+        following: name of a beginning -> token -> name of what then stands there.
+        options: name of a beginning -> token -> options of the answers that go that way.
+    """
+
+    def __init__(self, tokenizer: Any, blank: Callable[[str], str]) -> None:
+        self._tokenizer = tokenizer
+        self._blank = blank
+        self.end = int(tokenizer.token_to_id(END_OF_TURN))
+        self.words = {self.end: ""}
+        self.following: dict[str, dict[int, str]] = {"": {}}
+        self.options: dict[str, dict[int, set[str]]] = {}
+
+    def add(self, answers: Sequence[str], option: str | None = None, after: str = END_OF_TURN) -> list[int]:
+        """Follow answers through their tokens; return how many each takes.
+
+        Args:
+            answers: whole answers, or whole first lines.
+            option: what these answers decide on.
+            after: name of the state behind them; END_OF_TURN where the turn ends.
+
+        Raises:
+            ArtifactError: the tokenizer does not give an answer back.
+        """
+        lengths = []
+        for answer, encoding in zip(answers, self._tokenizer.encode_batch(list(answers)), strict=True):
+            self._follow(answer, encoding.ids, option, after)
+            lengths.append(len(encoding.ids))
+        return lengths
+
+    def _follow(self, answer: str, ids: Sequence[int], option: str | None, after: str) -> None:
+        written = ""
+        for index, token in enumerate(ids):
+            if token not in self.words:
+                self.words[token] = self._tokenizer.decode([token], skip_special_tokens=False)
+            before, written = self._blank(written), written + self.words[token]
+            last = index + 1 == len(ids) and after != END_OF_TURN
+            self.following.setdefault(before, {})[token] = after if last else self._blank(written)
+            if option is not None:
+                self.options.setdefault(before, {}).setdefault(token, set()).add(option)
+        if written != answer:
+            raise ArtifactError(f"got {written!r} from the tokenizer, expected {answer!r} back unchanged")
+        if after == END_OF_TURN:
+            self.following.setdefault(self._blank(written), {})[self.end] = END_OF_TURN
+
+
 class DetectionGrammar:
     """Lists of boxes with labels.
 
@@ -107,28 +166,14 @@ class DetectionGrammar:
         answers = [detection_text(objects) for objects in ([], *lists)]
         self._size_px = size_px
         self._fits: dict[tuple[int, str, int], NDArray[np.bool_]] = {}
-        self._end = int(tokenizer.token_to_id(END_OF_TURN))
-        self._words = {self._end: ""}
-        table: _Table = {"": {}}
-        encoded = [encoding.ids for encoding in tokenizer.encode_batch(answers)]
-        for answer, ids in zip(answers, encoded, strict=True):
-            self._follow(tokenizer, answer, ids, table)
-        numbers = {name: number for number, name in enumerate(table)} | {END_OF_TURN: END}
-        self.states = [_state(following, numbers, self._words) for following in table.values()]
+        table = Beginnings(tokenizer, _blank)
+        lengths = table.add(answers)
+        self._words = table.words
+        numbers = {name: number for number, name in enumerate(table.following)} | {END_OF_TURN: END}
+        self.states = [_state(name, table.following, numbers, self._words) for name in table.following]
         self.object_tokens = (
-            max(len(ids) // len(each) for ids, each in zip(encoded[1:], lists, strict=True)) + 1
+            max(length // len(each) for length, each in zip(lengths[1:], lists, strict=True)) + 1
         )
-
-    def _follow(self, tokenizer: Any, answer: str, ids: Sequence[int], table: _Table) -> None:
-        written = ""
-        for token in ids:
-            if token not in self._words:
-                self._words[token] = tokenizer.decode([token], skip_special_tokens=False)
-            before, written = written, written + self._words[token]
-            table.setdefault(_blank(before), {})[token] = _blank(written)
-        if written != answer:
-            raise ArtifactError(f"got {written!r} from the tokenizer, expected {answer!r} back unchanged")
-        table.setdefault(_blank(written), {})[self._end] = END_OF_TURN
 
     def text(self, tokens: Sequence[int]) -> str:
         """Return what tokens say, without the end of the turn."""
@@ -187,16 +232,29 @@ def _blank(text: str) -> str:
     return _NUMBER.sub("0", _OBJECTS.sub("*", text))
 
 
-def _state(following: dict[int, str], numbers: dict[str, int], words: dict[int, str]) -> State:
+def _leads(name: str, table: dict[str, dict[int, str]]) -> str:
+    """Say whether a list ends or goes on with another object behind a beginning; "" where both may be."""
+    if name in ("[]", "[*]"):
+        return "ends"
+    if name in ("[", "[*"):
+        ways = {_leads(after, table) for after in table[name].values()}
+        return ways.pop() if len(ways) == 1 else ""
+    return "goes on"
+
+
+def _state(
+    name: str, table: dict[str, dict[int, str]], numbers: dict[str, int], words: dict[int, str]
+) -> State:
+    following = table[name]
     tokens = np.array(sorted(following), np.int64)
     after = [following[int(token)] for token in tokens]
-    closes = np.array([name in ("[]", "[*]") for name in after])
-    undecided = np.array([name in ("[", "[*") for name in after])
-    opens = ~closes & ~undecided if closes.any() else np.zeros(len(tokens), np.bool_)
+    ways = [_leads(each, table) for each in after]
+    closes = np.array([way == "ends" for way in ways])
+    opens = np.array([way == "goes on" for way in ways]) & closes.any()
     digits = np.array([words[int(token)].strip()[:1].isdigit() for token in tokens])
     return State(
         tokens=tokens,
-        targets=np.array([numbers[name] for name in after], np.int64),
+        targets=np.array([numbers[each] for each in after], np.int64),
         opens=opens,
         closes=closes,
         labels=len(tokens) > 1 and not opens.any() and not digits.any(),

@@ -21,10 +21,10 @@ from tokenizers import Tokenizer
 
 from engine.errors import ArtifactError, InputError, OutOfMemory
 from engine.runtime.backend import Backend, Cache, Step, load_backend
-from engine.runtime.grammar import DetectionGrammar, Grammar, TextGrammar
 from engine.runtime.image import patches
 from engine.runtime.spec import TOKENIZER, Bundle, ChipSpec, Manifest
-from engine.runtime.text import IMAGE_TOKEN, Answer, AnswerObject, Request, parse_detections, prompt
+from engine.runtime.tasks import Tasks
+from engine.runtime.text import IMAGE_TOKEN, Answer, Request
 from engine.runtime.writing import Writing
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Predictor:
                 raise ArtifactError(
                     f"got id {got} for {token} in {TOKENIZER}, expected {expected} (manifest)"
                 )
-        self._grammars = {name: self._grammar(name) for name in bundle.manifest.tasks}
+        self._tasks = Tasks(bundle.manifest, self._tokenizer)
         self._read = lru_cache(maxsize=4096)(self._read_prompt)
 
     @classmethod
@@ -155,7 +155,7 @@ class Predictor:
                 self._advance(active, self._step(active), cache, first=0)
             ended = self._compact(active, cache)
             for row in ended:
-                answers[row.number] = self._answer(row)
+                answers[row.number] = self._tasks.answer(row.request, row.writing)
             if progress is not None and ended:
                 progress(len(ended))
         self._cache = cache
@@ -167,33 +167,15 @@ class Predictor:
         cache = self.backend.allocate(len(rows), step.input_ids.shape[1])
         return step.visual, self.backend.decode(step, cache, 0)
 
-    def _grammar(self, task: str) -> Grammar:
-        spec = self.manifest.tasks[task]
-        if spec.answer == "text":
-            return TextGrammar(self._tokenizer)
-        grammar = DetectionGrammar(self._tokenizer, spec.labels, self.manifest.chip.enlarged_px)
-        least = grammar.object_tokens + 2
-        if spec.max_tokens < least:
-            raise ArtifactError(
-                f"got max_tokens {spec.max_tokens} for task {task!r}, expected {least} or more"
-            )
-        return grammar
-
     def _row(self, number: int, request: Request) -> _Row:
-        spec = self.manifest.tasks.get(request.task)
-        if spec is None:
-            raise InputError(f"got task {request.task!r}, bundle has {sorted(self.manifest.tasks)}")
+        text = self._tasks.prompt(request)
         if request.sensor not in self.manifest.sensors:
             raise InputError(f"got sensor {request.sensor!r}, bundle was trained on {self.manifest.sensors}")
         expected = (3, self.manifest.chip.size_px, self.manifest.chip.size_px)
         for chip in request.chips:
             if chip.shape != expected or chip.dtype != np.uint8:
                 raise InputError(f"got a chip of {chip.dtype} {chip.shape}, expected uint8 {expected}")
-        text = prompt(request, [self.manifest.chip.tokens] * len(request.chips), spec.question)
-        grammar = self._grammars[request.task]
-        room = grammar.object_tokens if isinstance(grammar, DetectionGrammar) else 0
-        writing = Writing(grammar, self.manifest.score_floor, spec.max_tokens, room)
-        return _Row(number, request, self._read(text), writing)
+        return _Row(number, request, self._read(text), self._tasks.begin(request))
 
     def _read_prompt(self, text: str) -> Prompt:
         ids = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
@@ -272,17 +254,6 @@ class Predictor:
                     cache.move(len(active), i)
         return ended
 
-    def _answer(self, row: _Row) -> Answer:
-        writing = row.writing
-        text = writing.grammar.text(writing.tokens)
-        objects: tuple[AnswerObject, ...] = ()
-        if isinstance(writing.grammar, DetectionGrammar):
-            scale = self.manifest.chip.size_px / self.manifest.chip.enlarged_px
-            calibrated = map(self.manifest.calibration.apply, writing.scores)
-            found = zip(parse_detections(text), calibrated, strict=True)
-            objects = tuple(AnswerObject(chip_box(box, scale), label, score) for (label, box), score in found)
-        return Answer(text, objects, "saturated" if writing.saturated else "complete", len(writing.tokens))
-
 
 def lay_out(ids: NDArray[np.int64], image_token: int, side: int) -> Prompt:
     """Find a prompt's images and number its tokens as M-RoPE does.
@@ -314,9 +285,3 @@ def lay_out(ids: NDArray[np.int64], image_token: int, side: int) -> Prompt:
             position_ids[:, token] = position
             position, token = position + 1, token + 1
     return Prompt(ids, visual_index, position_ids, position)
-
-
-def chip_box(box: Sequence[float], scale: float) -> tuple[float, float, float, float]:
-    """Scale a box from the enlarged chip to the chip as cut; edges in ascending order."""
-    x1, y1, x2, y2 = (float(value) * scale for value in box)
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)

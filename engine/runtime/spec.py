@@ -63,20 +63,35 @@ class ChipSpec(_Frozen):
         return self.tokens_side**2
 
 
+class Calibration(_Frozen):
+    """Maps a raw score p to sigmoid(slope * logit(p) + intercept) (Platt); the default changes nothing."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def apply(self, score: float) -> float:
+        """Return the calibrated score, 0 to 1."""
+        p = min(max(score, 1e-6), 1 - 1e-6)
+        return 1 / (1 + math.exp(-(self.slope * math.log(p / (1 - p)) + self.intercept)))
+
+
 class TaskSpec(_Frozen):
     """How one task is asked and what its answers look like.
 
     Attributes:
         question: what the prompt asks.
-        answer: a list of boxes with labels, or free text.
-        labels: the labels of a list's objects.
+        answer: a list of boxes with labels; free text; a number; cells of a grid; one of the labels
+            ("class": of a known place); or the forms of ``engine.runtime.forms`` for changes and questions.
+        labels: the labels of a list's objects, or what the answer is one of.
         max_tokens: the longest answer, its end included.
+        calibration: of the task's scores; without it, the manifest's for objects and places, none otherwise.
     """
 
     question: str
-    answer: Literal["detections", "text"]
+    answer: Literal["detections", "text", "count", "cells", "class", "choice", "change", "question"]
     labels: tuple[str, ...] = ()
     max_tokens: int = Field(gt=0)
+    calibration: Calibration | None = None
 
 
 class TensorSpec(_Frozen):
@@ -92,18 +107,6 @@ class GraphSpec(_Frozen):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-
-
-class Calibration(_Frozen):
-    """Maps a raw score p to sigmoid(slope * logit(p) + intercept) (Platt); the default changes nothing."""
-
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def apply(self, score: float) -> float:
-        """Return the calibrated score, 0 to 1."""
-        p = min(max(score, 1e-6), 1 - 1e-6)
-        return 1 / (1 + math.exp(-(self.slope * math.log(p / (1 - p)) + self.intercept)))
 
 
 class FileEntry(_Frozen):
@@ -209,9 +212,9 @@ class Bundle:
         """A bundle trained on chips that this release cuts or words otherwise must not run."""
         chip, system = self.manifest.chip, self.manifest.system
         ours = ChipSpec(enlarged_px=chip.enlarged_px, patch_px=chip.patch_px, merge=chip.merge)
-        if chip != ours or system != text.SYSTEM:
+        if chip != ours or system not in (text.SYSTEM, text.DATED):
             raise ArtifactError(
-                f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.SYSTEM!r}: "
+                f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.DATED!r}: "
                 "use a bundle of this release or export it anew"
             )
 

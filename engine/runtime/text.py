@@ -1,17 +1,21 @@
 """Requests as prompts, answers as text: the words that training and service share.
 
-The prompt is Qwen's chat form. Sensor, bands and spacing stand in the system turn, before the image,
-so that image tokens can attend to them under the causal mask:
+The prompt is Qwen's chat form. Sensor, bands, spacing and dates stand in the system turn, before the
+image, so that image tokens can attend to them under the causal mask:
 
     <|im_start|>system
-    Sentinel-1 IW, VV VH, 10 m<|im_end|>
+    Sentinel-1 IW, VV VH, 10 m, 2023-05-01<|im_end|>
     <|im_start|>user
     <|vision_start|>(image tokens)<|vision_end|>Detect every ship, platform and turbine.<|im_end|>
     <|im_start|>assistant
 
+Known places stand behind the question, numbered from one: `` 1: ship, before [12, 30, 25, 41].``
+
 A detection answer is Qwen's own JSON list; boxes are in pixels of the enlarged chip, edges, integers:
 
     [{"bbox_2d": [12, 30, 25, 41], "label": "ship"}]
+
+The other tasks' answers stand in ``engine.runtime.forms``.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -38,10 +43,31 @@ QUESTIONS = {
     "detection": "Detect every ship, platform and turbine.",
     "description": "Describe the scene.",
     "counting": "How many ships are there?",
+    "localisation": "Which cells of a 3 x 3 grid hold ships?",
+    "classification": "What is the object at place 1?",
+    "landcover": "What is the land cover?",
+    "change": "What changed at each place from the first image to the second?",
 }
 SYSTEM = "{sensor}, {bands}, {spacing_m:g} m"
+DATED = SYSTEM + ", {dates}"  # for models that were trained with dates
+MAX_PLACES = 24  # known places of one request
 
 Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A known object, which prompt and answer name by its ordinal, counted from one.
+
+    Attributes:
+        box_px: x1, y1, x2, y2, edges, in pixels of the chip as cut.
+        label: what it was taken for; "" where that is not told.
+        seen: of two chips, in which one it was detected; "" where that is not told.
+    """
+
+    box_px: Box
+    label: str = ""
+    seen: Literal["", "before", "after", "both"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +81,9 @@ class Request:
         sensor: instrument and mode, as the prompt states them.
         bands: the polarisations that are there, co-polarised first.
         spacing_m: pixel spacing.
-        known: labels of known objects; the prompt refers to them by ordinal.
+        known: known objects; prompt and answer refer to them by ordinal.
         question: replaces the task's own question.
+        dates: when each chip was seen, ISO 8601 days (UTC); none where that is not told.
     """
 
     task: str
@@ -65,8 +92,9 @@ class Request:
     sensor: str = "Sentinel-1 IW"
     bands: tuple[str, ...] = ("VV", "VH")
     spacing_m: float = 10.0
-    known: tuple[str, ...] = ()
+    known: tuple[Place, ...] = ()
     question: str | None = None
+    dates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what no prompt could state."""
@@ -76,6 +104,12 @@ class Request:
             )
         if not self.bands:
             raise InputError("got no bands, expected the polarisations of the chip, such as ('VV', 'VH')")
+        if len(self.known) > MAX_PLACES:
+            raise InputError(
+                f"got {len(self.known)} known places, expected at most {MAX_PLACES}: ask about them in parts"
+            )
+        if self.dates:
+            _check_dates(self.dates, len(self.chips))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +128,23 @@ class AnswerObject:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceChange:
+    """What an answer says of a known place.
+
+    Attributes:
+        place: ordinal, from one.
+        change: one of ``engine.runtime.forms.CHANGES``.
+        score: probability of that change, calibrated.
+        chances: of each of CHANGES, as the model gave them; their sum is 1.
+    """
+
+    place: int
+    change: str
+    score: float
+    chances: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The model's answer to one request.
 
@@ -102,36 +153,70 @@ class Answer:
         objects: what it names; empty for tasks whose answer is not a list.
         outcome: "saturated" where the answer reached its length limit: its count is a lower bound.
         tokens: tokens written, forced ones included.
+        places: of a change: what each known place became, by ordinal.
+        counts: of a change: ships before and after.
+        cites: of a free question: ordinals of the known places that the answer rests on.
+        score: of an answer out of a closed set: its probability, calibrated.
     """
 
     text: str
     objects: tuple[AnswerObject, ...] = ()
     outcome: Literal["complete", "saturated"] = "complete"
     tokens: int = field(default=0, compare=False)
+    places: tuple[PlaceChange, ...] = ()
+    counts: tuple[int, int] | None = None
+    cites: tuple[int, ...] = ()
+    score: float | None = None
 
 
-def prompt(request: Request, image_tokens: Sequence[int], question: str | None = None) -> str:
+def prompt(
+    request: Request,
+    image_tokens: Sequence[int],
+    question: str | None = None,
+    scale: float | None = None,
+    system: str = DATED,
+) -> str:
     """Write a request as a prompt in chat form.
 
     Args:
         request: what is asked.
         image_tokens: how many tokens each chip becomes.
         question: the task's question in the bundle at hand; the request's own comes first.
+        scale: pixels of the enlarged chip to one of the chip as cut: prompts name known places by those.
+        system: template of the system turn, SYSTEM or DATED; dates are left out where it has no place for
+            them, or the request none.
 
     Raises:
-        InputError: nobody knows a question for the task.
+        InputError: nobody knows a question for the task, or places are known and no scale is given.
     """
     asked = request.question or question or QUESTIONS.get(request.task)
     if asked is None:
         raise InputError(f"got task {request.task!r} without a question, expected one of {sorted(QUESTIONS)}")
-    system = SYSTEM.format(sensor=request.sensor, bands=" ".join(request.bands), spacing_m=request.spacing_m)
+    if request.known and scale is None:
+        raise InputError("got known places without a scale, expected the bundle's (enlarged px per chip px)")
+    template = system if request.dates else SYSTEM
+    turn = template.format(
+        sensor=request.sensor,
+        bands=" ".join(request.bands),
+        spacing_m=request.spacing_m,
+        dates=", ".join(request.dates),
+    )
     images = "".join(f"<|vision_start|>{IMAGE_TOKEN * count}<|vision_end|>" for count in image_tokens)
-    known = "".join(f" {i}: {label}." for i, label in enumerate(request.known, start=1))
     return (
-        f"<|im_start|>system\n{system}{END_OF_TURN}\n"
-        f"<|im_start|>user\n{images}{asked}{known}{END_OF_TURN}\n"
+        f"<|im_start|>system\n{turn}{END_OF_TURN}\n"
+        f"<|im_start|>user\n{images}{asked}{places_text(request.known, scale or 1.0)}{END_OF_TURN}\n"
         f"<|im_start|>assistant\n"
     )
+
+
+def places_text(known: Iterable[Place], scale: float) -> str:
+    """Write known places as a prompt states them, such as `` 1: ship, before [24, 60, 50, 82].``."""
+    out = ""
+    for ordinal, place in enumerate(known, start=1):
+        facts = ", ".join(fact for fact in (place.label, place.seen) if fact)
+        box = [round(edge * scale) for edge in place.box_px]
+        out += f" {ordinal}: {facts}{' ' if facts else ''}{box}."
+    return out
 
 
 def detection_text(objects: Iterable[tuple[str, Sequence[int]]]) -> str:
@@ -172,3 +257,12 @@ def _item(item: object) -> tuple[str, Box]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _check_dates(dates: Sequence[str], chips: int) -> None:
+    try:
+        days = [date.fromisoformat(each) for each in dates]
+    except ValueError as error:
+        raise InputError(f"got dates {dates}, expected ISO days such as 2023-05-01") from error
+    if len(days) != chips or days != sorted(days):
+        raise InputError(f"got dates {dates} for {chips} chips, expected one a chip, in time order")

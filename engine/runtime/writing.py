@@ -2,7 +2,8 @@
 
 A list goes on while the probability of another object exceeds a floor, even where ending it is likelier:
 the score of an object, not the decoder, sets the operating point. An object's score is the probability of
-going on times the probability of its label.
+going on times the probability of its label. Of an answer out of a closed set, the probability among the
+answers allowed is kept, and where a token alone decides, that of each option.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Writing:
         fresh: the last of the tokens, which the decoder has not read yet.
         scores: one an object begun.
         saturated: whether the length limit ended the answer.
+        log_chance: log of the probability of what was chosen out of closed sets.
+        chances: of each option, for each choice that one token decides.
     """
 
     grammar: Grammar
@@ -38,6 +41,8 @@ class Writing:
     fresh: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     saturated: bool = False
+    log_chance: float = 0.0
+    chances: list[dict[str, float]] = field(default_factory=list)
     _state: int = 0
 
     @property
@@ -73,7 +78,7 @@ class Writing:
             if go_on:
                 self.scores.append(probability)
             weights = np.where(state.opens if go_on else state.closes, weights, -1.0)
-        elif self.object_tokens == 0 and len(self.tokens) + 1 >= self.max_tokens:
+        elif state.closes.any() and self.object_tokens == 0 and len(self.tokens) + 1 >= self.max_tokens:
             best = int(np.argmax(weights))
             self.saturated = not state.closes[best]
             weights = np.where(state.closes, weights, -1.0)
@@ -83,4 +88,14 @@ class Writing:
         best = int(np.argmax(weights))
         if state.labels:
             self.scores[-1] *= float(weights[best] / weights.sum())
+        if state.closed:
+            self._note(state, weights / weights.sum(), best)
         return int(state.tokens[best])
+
+    def _note(self, state: State, chances: NDArray[np.float64], best: int) -> None:
+        """Keep the probabilities of a choice out of a closed set."""
+        self.log_chance += float(np.log(chances[best]))
+        if state.options:
+            self.chances.append(dict.fromkeys(state.options, 0.0))
+            for option, chance in zip(state.options, chances, strict=True):
+                self.chances[-1][option] += float(chance)

@@ -11,6 +11,7 @@ from engine.errors import ArtifactError
 from engine.model.nano import build_tokenizer
 from engine.runtime.grammar import END, DetectionGrammar, TextGrammar
 from engine.runtime.text import END_OF_TURN, LABELS, detection_text, parse_detections
+from tests.support.qwen import qwen_tokenizer
 
 SIZE = 252
 
@@ -40,9 +41,12 @@ def digits_tokenizer():
     return tokenizer
 
 
-@pytest.fixture(scope="module", params=["nano", "digits"])
+@pytest.fixture(scope="module", params=["nano", "digits", "qwen"])
 def pair(request):
-    tokenizer = build_tokenizer() if request.param == "nano" else digits_tokenizer()
+    if request.param == "qwen":
+        tokenizer = qwen_tokenizer(request.getfixturevalue("real_data"))
+    else:
+        tokenizer = build_tokenizer() if request.param == "nano" else digits_tokenizer()
     return tokenizer, DetectionGrammar(tokenizer, LABELS, SIZE)
 
 

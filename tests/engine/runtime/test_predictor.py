@@ -16,12 +16,14 @@ from engine.model.nano import build_tokenizer
 from engine.runtime import spec
 from engine.runtime.backend import HostCache, Step
 from engine.runtime.grammar import DetectionGrammar
-from engine.runtime.predictor import Predictor, chip_box, lay_out
+from engine.runtime.predictor import Predictor, lay_out
+from engine.runtime.tasks import chip_box
 from engine.runtime.text import (
     END_OF_TURN,
     IMAGE_TOKEN,
     LABELS,
     QUESTIONS,
+    Place,
     Request,
     detection_text,
     parse_detections,
@@ -137,7 +139,7 @@ def test_answers_do_not_depend_on_batching_and_keep_their_order(bundle, make_req
     requests[3] = make_request(3, task="description")
     # Which prompt it is, the scripted model sees from the tokens alone: make each differ.
     requests = [
-        Request(each.task, each.chips, each.priors, known=("ship",) * (index % 5))
+        Request(each.task, each.chips, each.priors, known=(Place((0, 0, 9, 9), "ship"),) * (index % 5))
         for index, each in enumerate(requests)
     ]
     alone = [Predictor(bundle, ScriptedBackend(noise(1))).ask([each])[0] for each in requests]

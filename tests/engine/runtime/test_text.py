@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import AnswerError, InputError
-from engine.runtime.text import IMAGE_TOKEN, LABELS, Request, detection_text, parse_detections, prompt
+from engine.runtime.text import (
+    IMAGE_TOKEN,
+    LABELS,
+    SYSTEM,
+    Place,
+    Request,
+    detection_text,
+    parse_detections,
+    prompt,
+)
 
 CHIP = np.zeros((3, 126, 126), np.uint8)
 OBJECTS = st.lists(
@@ -68,7 +77,25 @@ def test_question_of_request_goes_before_bundle_before_default() -> None:
 
 
 def test_known_objects_are_numbered_from_one() -> None:
-    assert "1: ship. 2: platform." in prompt(request(known=("ship", "platform")), [1])
+    known = (Place((10, 20, 30, 40.2), "ship", "both"), Place((1, 2, 3, 4)), Place((0, 0, 9, 9), "platform"))
+    text = prompt(request(known=known), [1], scale=2.0)
+    assert "? 1: ship, both [20, 40, 60, 80]. 2: [2, 4, 6, 8]. 3: platform [0, 0, 18, 18].<|im_end|>" in (
+        text.replace("turbine.", "turbine?")
+    )
+    with pytest.raises(InputError, match="scale"):
+        prompt(request(known=known), [1])
+    with pytest.raises(InputError, match="known places"):
+        request(known=known * 10)
+
+
+def test_dates_stand_behind_the_spacing_where_the_model_knows_them() -> None:
+    two = {"chips": (CHIP, CHIP), "priors": (None, None)}
+    asked = request(**two, dates=("2023-01-03", "2023-01-15"))
+    assert "10 m, 2023-01-03, 2023-01-15<|im_end|>" in prompt(asked, [1, 1])
+    assert prompt(asked, [1, 1], system=SYSTEM) == prompt(request(**two), [1, 1])
+    for dates in (("2023-01-03",), ("2023-01-15", "2023-01-03"), ("2023", "2024"), ("1.1.23", "2.1.23")):
+        with pytest.raises(InputError, match="dates"):
+            request(**two, dates=dates)
 
 
 def test_two_chips_are_two_images_in_order() -> None:
