@@ -27,7 +27,7 @@ class _Commands(TyperGroup):
     """Fetches `scan` and `detect` when they are asked for: what they need takes seconds to load."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["scan", "detect", *super().list_commands(ctx)]
+        return ["scan", "detect", "change", *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
@@ -39,6 +39,10 @@ class _Commands(TyperGroup):
             from .detect import detect
 
             alone.command("detect")(detect)
+        elif cmd_name == "change":
+            from .change.command import change
+
+            alone.command("change")(change)
         else:
             return super().get_command(ctx, cmd_name)
         return typer.main.get_command(alone)
