@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import time
 import warnings
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STALE_S = 3600.0  # files without a row may be about to get one
-_M_PER_DEG = 111_195.0
-_NEAR_M = 300.0  # a chip whose centre lies farther from a place cannot hold its engine's chip
+HERE_M = 1.0
+NEAR_M = 300.0  # a chip of a place farther off cannot hold the engine's chip of another
 
 
 class Archive:
@@ -51,13 +50,21 @@ class Archive:
         self._folder, self._store, self._limit_bytes = folder, store, limit_bytes
         folder.mkdir(parents=True, exist_ok=True)
 
-    def find(self, run: PassRun, lon_deg: float, lat_deg: float) -> Chip | None:
-        """Return a chip of a run that holds a place with the pixels that the engine needs around it."""
+    def find(self, run: PassRun, lon_deg: float, lat_deg: float, within_m: float = HERE_M) -> Chip | None:
+        """Return a run's chip of a place.
+
+        Args:
+            run: whose pixels.
+            lon_deg: longitude of the place.
+            lat_deg: latitude of the place.
+            within_m: how far off the place may lie for which the chip was cut; it holds the pixels that the
+                engine needs around this one in any case.
+        """
         with self._store.transaction() as session:
             place = _point(lon_deg, lat_deg)
             paths = session.scalars(
                 select(Row.path)
-                .where(Row.run_id == run.run_id, func.ST_DWithin(Row.position, place, _NEAR_M))
+                .where(Row.run_id == run.run_id, func.ST_DWithin(Row.position, place, within_m))
                 .order_by(func.ST_Distance(Row.position, place), Row.path)
             ).all()
         for path in paths:
@@ -66,8 +73,8 @@ class Archive:
                 return chip
         return None
 
-    def keep(self, run: PassRun, chip: Chip) -> None:
-        """Keep a chip; where it cannot be written, the archive is without it."""
+    def keep(self, run: PassRun, chip: Chip, lon_deg: float, lat_deg: float) -> None:
+        """Keep the chip of a place; where it cannot be written, the archive is without it."""
         name = f"{run.run_id[:2]}/{run.run_id}/{chip.origin_px[0]}_{chip.origin_px[1]}.tif"
         path = self._folder / name
         try:
@@ -85,7 +92,7 @@ class Archive:
                     line_px=chip.origin_px[0],
                     sample_px=chip.origin_px[1],
                     size_px=chip.size_px,
-                    position=_point(*chip.centre),
+                    position=_point(lon_deg, lat_deg),
                     acquired=run.start,
                     size_bytes=size,
                     path=name,
@@ -179,8 +186,3 @@ def _write(path: Path, chip: Chip) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def bytes_of(gibibytes: float) -> int:
-    """Return bytes of GiB."""
-    return math.floor(gibibytes * 2**30)

@@ -11,13 +11,12 @@ from daemon.scene.land import SceneLand
 from daemon.scene.product import open_scene
 from engine.runtime.land import Coastline
 
+from .archive import NEAR_M, Archive
 from .chip import Chip, read_chip
 from .domain import PassRun, Sighting
 
 if TYPE_CHECKING:
     from daemon.scene.product import Scene
-
-    from .archive import Archive
 
 _OPEN = 4  # products held open
 
@@ -41,10 +40,24 @@ class Chips:
             SourceUnavailable: the product's host does not answer.
         """
         own = (place.line_px, place.sample_px) if place.run_id == run.run_id else None
+        where = place.lon_deg, place.lat_deg
+        if self._archive is not None and (kept := self._archive.find(run, *where)) is not None:
+            return kept, own or kept.pixel(*where)
+        try:
+            chip, at_px = self._read(run, place, own)
+        except (NoPixels, SourceUnavailable):
+            # Another place's chip may hold it; not sooner, so that what came first makes no difference.
+            near = self._archive.find(run, *where, NEAR_M) if self._archive is not None else None
+            if near is None:
+                raise
+            return near, own or near.pixel(*where)
         if self._archive is not None:
-            kept = self._archive.find(run, place.lon_deg, place.lat_deg)
-            if kept is not None:
-                return kept, own or kept.pixel(place.lon_deg, place.lat_deg)
+            self._archive.keep(run, chip, *where)
+        return chip, at_px
+
+    def _read(
+        self, run: PassRun, place: Sighting, own: tuple[float, float] | None
+    ) -> tuple[Chip, tuple[float, float]]:
         scene, land = self._scene(run)
         line, sample = own or (float(v) for v in scene.geometry.pixel(place.lon_deg, place.lat_deg))
         if not (0 <= line < scene.shape[0] and 0 <= sample < scene.shape[1]):  # NaN is not, either
@@ -53,8 +66,6 @@ class Chips:
             chip = read_chip(scene, land, line, sample)
         except SceneError as error:
             raise NoPixels(f"{type(error).__name__}: {error}") from error
-        if self._archive is not None:
-            self._archive.keep(run, chip)
         # by the chip's own map, as it will be once it comes from the archive
         return chip, own or chip.pixel(place.lon_deg, place.lat_deg)
 

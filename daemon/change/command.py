@@ -19,7 +19,7 @@ from daemon.store.session import Store
 from engine.errors import FusarError
 
 QUERY = """
-SELECT c.id, c.kind, c.class, c.length_m, c.score, c.reason, c.before_acquired, c.after_acquired,
+SELECT c.id, c.kind, c.class AS label, c.length_m, c.score, c.reason, c.before_acquired, c.after_acquired,
        c.before_detection_id, c.after_detection_id, ST_X(c.position::geometry) AS lon_deg,
        ST_Y(c.position::geometry) AS lat_deg, c.evidence, c.unit_id
 FROM current_changes c
@@ -105,7 +105,8 @@ def feature_collection(found: Sequence[Row[Any]]) -> dict[str, Any]:
     """Return changes as GeoJSON."""
     features = []
     for row in found:
-        properties = {k: v for k, v in row._mapping.items() if k not in ("lon_deg", "lat_deg")}
+        properties = {k: v for k, v in row._mapping.items() if k not in ("lon_deg", "lat_deg", "label")}
+        properties["class"] = row.label
         for name in ("before_acquired", "after_acquired"):
             properties[name] = properties[name].isoformat() if properties[name] else None
         point = {"type": "Point", "coordinates": [round(row.lon_deg, 6), round(row.lat_deg, 6)]}
@@ -118,7 +119,7 @@ def _table(found: Sequence[Row[Any]]) -> Table:
     for row in found:
         table.add_row(
             row.kind,
-            row[2],
+            row.label,
             "" if row.length_m is None else f"{row.length_m:.0f}",
             f"{row.score:.2f}",
             f"{row.lon_deg:.5f}",

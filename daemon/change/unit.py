@@ -15,7 +15,7 @@ from .align import Alignment, align, holds_land
 from .chip import Pair, Question
 from .chips import Chips, NoPixels
 from .decide import decide
-from .domain import Place, Plan, Sighting, Unit, Verdict
+from .domain import Comparison, Place, Plan, Sighting, Unit, Verdict
 from .pixels import Ratio, compare, level, odd_box
 
 if TYPE_CHECKING:
@@ -110,6 +110,13 @@ def work_out(
         sentence(counts),
         verdicts,
     )
+
+
+def failed(comparison: Comparison, error: Exception) -> Unit:
+    """Return a unit that says that a run's changes could not be worked out, and why."""
+    plan = Plan(comparison.after, None, None, ())
+    reason = f"{type(error).__name__}: {error}".replace("\0", "")
+    return Unit(unit_id(plan, None), plan, None, "", "failed", reason, {}, {}, None, ())
 
 
 def sentence(counts: Mapping[str, int]) -> str:

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from daemon.errors import SourceUnavailable, StoreConflict, StoreUnavailable
+from daemon.errors import SourceUnavailable
 from daemon.store import change as changes
 from engine.errors import DeviceLost
 
 from .archive import Archive
 from .chips import Chips, NoPixels
 from .pairing import plans
-from .unit import UnitSettings, digest, unit_id, work_out
+from .unit import UnitSettings, digest, failed, unit_id, work_out
 
 if TYPE_CHECKING:
     from daemon.config import ChangeSettings
@@ -59,6 +59,7 @@ class ChangeWorker:
 
         Raises:
             StoreUnavailable: the database does not answer (retry).
+            StoreConflict: another transaction was in the way (retry).
             DeviceLost: the GPU answers no more in this process.
         """
         with self._store.transaction() as session:
@@ -71,20 +72,20 @@ class ChangeWorker:
         began = time.monotonic()
         try:
             units, kept = self._work_out(comparison, standing)
-            with self._store.transaction() as session:
-                ended = changes.finish(session, due, units, kept)
-        except (StoreUnavailable, StoreConflict, DeviceLost):
+        except DeviceLost:
             raise
-        except SourceUnavailable as error:
-            self._wait(due, error, comparison)
-            return True
         except Exception as error:
-            log.exception("changes of acquisition %d", due.acquisition_id)
-            self._wait(due, error, comparison)
-            return True
+            if not isinstance(error, SourceUnavailable):
+                log.exception("changes of acquisition %d", due.acquisition_id)
+            if due.attempts + 1 < self._settings.attempts:
+                self._postpone(due, error)
+                return True
+            units, kept = self._without_pixels(comparison, error), []
+        with self._store.transaction() as session:
+            ended = changes.finish(session, due, units, kept)
         if ended and comparison:
             for unit in units:
-                log.info("changes: %s %s", unit.outcome, unit.sentence)
+                log.info("changes: %s: %s", unit.outcome, unit.sentence or unit.reason)
             self._keep(comparison)
             log.debug("changes worked out in %.1f s", time.monotonic() - began)
         return True
@@ -106,18 +107,20 @@ class ChangeWorker:
                     units.append(work_out(plan, chips, self._engine, self._units))
         return units, kept
 
-    def _wait(self, due: changes.Due, error: Exception, comparison: Comparison | None) -> None:
-        """Try again later; after the last attempt, do without pixels rather than without an answer."""
-        if due.attempts + 1 < self._settings.attempts:
-            delay_s = self._settings.retry_delay_s * 2**due.attempts
-            with self._store.transaction() as session:
-                changes.postpone(session, due, error, delay_s)
-            log.warning("changes: %s: %s; again in %g s", type(error).__name__, error, delay_s)
-            return
-        log.warning("changes: %s: %s; without pixels", type(error).__name__, error)
-        units, kept = self._work_out(comparison, {}, pixels=False)
+    def _postpone(self, due: changes.Due, error: Exception) -> None:
+        delay_s = self._settings.retry_delay_s * 2**due.attempts
         with self._store.transaction() as session:
-            changes.finish(session, due, units, kept)
+            changes.postpone(session, due, error, delay_s)
+        log.warning("changes: %s: %s; again in %g s", type(error).__name__, error, delay_s)
+
+    def _without_pixels(self, comparison: Comparison | None, error: Exception) -> list[Unit]:
+        """Do without pixels rather than without an answer; a unit that cannot be worked out has failed."""
+        log.warning("changes: %s: %s; without pixels", type(error).__name__, error)
+        try:
+            return self._work_out(comparison, {}, pixels=False)[0]
+        except Exception as again:
+            log.exception("changes without pixels")
+            return [] if comparison is None else [failed(comparison, again)]
 
     def _keep(self, comparison: Comparison) -> None:
         """Keep the pixels of what was seen, for the passes to come, whether or not products stay."""

@@ -6,6 +6,8 @@ if the process dies before the unit is worked out, and no order of arrival matte
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -224,9 +226,7 @@ def digests(session: Session, after_run_id: str) -> dict[str, str]:
     return {row.id: row.digest for row in session.execute(query)}
 
 
-def finish(
-    session: Session, due: Due, units: Sequence[Unit], kept: Iterable[str], locked_rules: bool = True
-) -> bool:
+def finish(session: Session, due: Due, units: Sequence[Unit], kept: Iterable[str]) -> bool:
     """End an acquisition's changes: write its units, retire those that hold no more.
 
     Args:
@@ -234,7 +234,6 @@ def finish(
         due: as it was claimed.
         units: what was worked out.
         kept: ids of present units that need no writing.
-        locked_rules: whether rules are evaluated for what changed.
 
     Returns:
         False, with nothing done, where it became due anew in between.
@@ -251,7 +250,7 @@ def finish(
         _write(session, unit)
     session.delete(row)
     session.flush()
-    for unit_id in (*retired, *(unit.id for unit in units)) if locked_rules else ():
+    for unit_id in (*retired, *(unit.id for unit in units)):
         evaluated(session, unit_id)
     return True
 
@@ -362,9 +361,6 @@ def _write(session: Session, unit: Unit) -> None:
 
 def change_id(unit_id: str, before: str | None, after: str | None) -> str:
     """Hash a unit and the detections of a place."""
-    import hashlib
-    import json
-
     return hashlib.sha256(json.dumps([unit_id, before, after]).encode()).hexdigest()[:32]
 
 
