@@ -41,15 +41,13 @@ Pair = tuple[str, str]  # names of the earlier and the later product
 def changes(console: Console, url: URL, scenes: Path) -> dict[Pair, list[Mark]]:
     """Print what the second passes changed, and how much of the truth it is; return it by pair of passes."""
     found: dict[Pair, list[Mark]] = defaultdict(list)
-    table = Table(
-        "change", "class", "length m", "score", "longitude", "latitude", "before", "after", "pixels"
-    )
+    table = Table("change", "since", "class", "length m", "score", "longitude", "latitude", "pixels")
     rows = query(url, CHANGES)
     told = [row for row in rows if row[2] in ("appeared", "gone")]
     for row in sorted(told, key=lambda r: (-r[4], r[6]))[:SHOWN]:
         table.add_row(
-            *(row[2], row[3], f"{row[5]:.0f}", f"{row[4]:.2f}", f"{row[6]:.4f}", f"{row[7]:.4f}"),
-            *(f"{row[9]:%F}", f"{row[10]:%F}", "" if row[13] is None else f"{float(row[13]):+.0f} dB"),
+            *(row[2], f"{row[9]:%F}", row[3], f"{row[5]:.0f}", f"{row[4]:.2f}"),
+            *(f"{row[6]:.4f}", f"{row[7]:.4f}", "" if row[13] is None else f"{float(row[13]):+.0f} dB"),
         )
     for row in rows:
         found[row[0], row[1]].append(Mark(row[2], row[3], row[4], row[5], row[6], row[7], row[8]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,9 @@ _COLOURS = {
     "cannot_tell": (176, 186, 198),
 }
 _WORDS = {kind: kind.replace("_", " ") for kind in _COLOURS}
-_SHOWN = (("appeared", 3), ("gone", 3), ("still_occupied", 2))  # places close up, of each kind at most
-_CLOSE_UP, _SIDE = 226, 84  # of a close-up, in pixels of the picture and of the scene
+_SHOWN = ("appeared", "gone", "still_occupied")  # kinds of which places are shown close up, in turn
+_COLUMNS, _SIDE = 6, 84  # close-ups beside each other, and the scene's pixels across one
+_SURE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,9 @@ def draw(before: Scene, after: Scene, land: LandSource, marks: Sequence[Mark], p
     height = round(width * lines / samples)
     box = (p._MARGIN, p._HEADER, p._MARGIN + width, p._HEADER + height)
     frame = p._Frame(0.0, 0.0, lines * factor, samples * factor, box, *flips)
-    shown = _shown(marks, (width + p._GAP) // (_CLOSE_UP + p._GAP))
-    strip = 2 * _CLOSE_UP + 150 if shown else 0
+    shown = _shown(marks)
+    side = (width + p._GAP) // _COLUMNS - p._GAP  # of a close-up
+    strip = 2 * side + 130 if shown else 0
     canvas = Image.new("RGB", (width + 2 * p._MARGIN, p._HEADER + height + strip + p._MARGIN), p._PAPER)
     colours = frame.turn(p._colour(sigma0, is_land, valid, *stretch))
     whole = Image.fromarray(np.ascontiguousarray(colours))
@@ -80,21 +83,26 @@ def draw(before: Scene, after: Scene, land: LandSource, marks: Sequence[Mark], p
         top = box[3] + 26
         pen.text((p._MARGIN, top), "Places at full resolution: the earlier pass above, the later below", 20)
         for column, mark in enumerate(shown):
-            left = p._MARGIN + column * (_CLOSE_UP + p._GAP)
+            left = p._MARGIN + column * (side + p._GAP)
             for row, scene in enumerate((before, after)):
-                at = (left, top + 36 + row * (_CLOSE_UP + 8))
-                _close_up(canvas, pen, scene, mark, at, stretch, flips)
-            _caption(pen, mark, (left, top + 36 + 2 * (_CLOSE_UP + 8) + 4))
+                upper = top + 36 + row * (side + 8)
+                box = (left, upper, left + side, upper + side)
+                _close_up(canvas, pen, scene, mark, box, stretch, flips)
+            _caption(pen, mark, (left, top + 36 + 2 * (side + 8) + 4))
     _header(pen, before, after, marks, width)
     pen.onto(canvas).save(path, format="PNG", compress_level=3)
 
 
-def _shown(marks: Sequence[Mark], columns: int) -> list[Mark]:
-    found: list[Mark] = []
-    for kind, most in _SHOWN:
-        ranked = sorted((m for m in marks if m.kind == kind), key=lambda m: (-m.score, -(m.length_m or 0)))
-        found += ranked[:most]
-    return found[:columns]
+def _shown(marks: Sequence[Mark]) -> list[Mark]:
+    """Choose the longest of the sure ones, of the kinds in turn; in the order of the kinds."""
+    ranked = {
+        kind: sorted(
+            (m for m in marks if m.kind == kind), key=lambda m: (m.score < _SURE, -(m.length_m or 0.0))
+        )
+        for kind in _SHOWN
+    }
+    turns = [mark for turn in zip_longest(*ranked.values()) for mark in turn if mark is not None]
+    return sorted(turns[:_COLUMNS], key=lambda m: _SHOWN.index(m.kind))
 
 
 def _symbol(pen: p._Pen, x: float, y: float, kind: str, radius: float) -> None:
@@ -130,19 +138,18 @@ def _close_up(
     pen: p._Pen,
     scene: Scene,
     mark: Mark,
-    at: tuple[int, int],
+    box: tuple[int, int, int, int],
     stretch: tuple[float, float],
     flips: tuple[bool, bool],
 ) -> None:
     line, sample = (float(v) for v in scene.geometry.pixel(mark.lon_deg, mark.lat_deg))
     first = round(line) - _SIDE // 2, round(sample) - _SIDE // 2
     pixels = scene.read(scene.polarisations[0], Window(*first, _SIDE, _SIDE))
-    box = (*at, at[0] + _CLOSE_UP, at[1] + _CLOSE_UP)
     frame = p._Frame(*first, _SIDE, _SIDE, box, *flips)
     sea = np.zeros(pixels.valid.shape, bool)
     colours = frame.turn(p._colour(pixels.sigma0, sea, pixels.valid, stretch[0] - 2, stretch[1] + 4))
     small = Image.fromarray(np.ascontiguousarray(colours))
-    canvas.paste(small.resize((_CLOSE_UP, _CLOSE_UP), Image.Resampling.BICUBIC), at)
+    canvas.paste(small.resize((box[2] - box[0],) * 2, Image.Resampling.BICUBIC), box[:2])
     x, y = (float(v) for v in frame.xy(line, sample))
     reach = max(16.0, (mark.length_m or 0.0) / float(np.mean(scene.spacing_m)) / 2 * frame.scale + 12)
     for a in (-1, 1):  # corners of a square around the place

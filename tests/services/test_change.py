@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -10,11 +12,15 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from daemon.change.chips import Chips, NoPixels
 from daemon.change.worker import ChangeWorker
+from daemon.cli import app
 from daemon.config import ChangeSettings
 from daemon.domain import Candidate, Flag, SceneResult
+from daemon.errors import SourceUnavailable
+from daemon.store import change, status
 from daemon.store.session import Store
 from engine.runtime.land import Coastline
 from tests.services.conftest import execute
@@ -210,3 +216,164 @@ def test_what_the_orders_end_in(store: Store) -> None:
         (24, "gone", "", 135.3),
         (24, "cannot_tell", "azimuth_ghost", 136.2),
     ]
+
+
+def test_a_late_scene_takes_the_places_at_which_it_looked(store: Store) -> None:
+    record(store, pass_of(0, [(134.5, 7.0), (136.0, 7.0)]))
+    record(store, pass_of(24, [(134.5, 7.0)]))
+    settle(store)
+    assert [row[1:] for row in kinds(store)[2:]] == [
+        ("still_occupied", "", 134.5),
+        ("gone", "", 136.0),
+    ]
+    record(store, pass_of(12, [], area=EAST))
+    assert [row[0] for row in kinds(store)] == [0, 0], "what is due is not shown until it is worked out"
+    settle(store)
+    assert kinds(store)[2:] == [(12, "gone", "", 136.0), (24, "still_occupied", "", 134.5)]
+    retired = rows(store, "SELECT count(*) FROM change_unit WHERE NOT present")
+    assert retired == [(0,)], "both passes still have a unit: what they hold is another"
+
+
+def test_what_is_not_worked_out_is_not_lost_when_the_process_ends(store: Store) -> None:
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    with store.transaction() as session:
+        due = change.claim(session, lease_s=0.01)
+    assert due is not None  # and its process dies here
+    settle(store)
+    assert len(kinds(store)) == 1
+    assert worker(store).step() is False
+
+
+def test_a_unit_that_became_due_anew_meanwhile_is_not_written(store: Store) -> None:
+    record(store, pass_of(12, [(135.0, 7.0)]))
+    with store.transaction() as session:
+        due = change.claim(session, lease_s=60)
+        assert due is not None
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    with store.transaction() as session:
+        assert not change.finish(session, due, [], [])
+    settle(store)
+    assert kinds(store)[1:] == [(12, "still_occupied", "", 135.0)]
+
+
+def test_two_workers_take_different_scenes(store: Store) -> None:
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    record(store, pass_of(30, [(135.0, 7.0)], area=(10, 0, 11, 1)))
+    with store.transaction() as one, store.transaction() as two:
+        first, second = change.claim(one, 60), change.claim(two, 60)
+        assert first and second and first.acquisition_id != second.acquisition_id
+        with store.transaction() as three:
+            assert change.claim(three, 60) is None
+
+
+def test_a_host_that_does_not_answer_is_asked_again_and_then_done_without(store: Store) -> None:
+    class Away(Chips):
+        def at(self, run: Any, place: Any) -> Any:
+            raise SourceUnavailable("no route")
+
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    record(store, pass_of(12, [(135.0, 7.0)]))
+    settings_ = ChangeSettings(archive=None, attempts=2, retry_delay_s=0.01)
+    step = ChangeWorker(store, Coastline.load(), settings_, chips=lambda: Away(Coastline.load())).step
+    assert step() and step()
+    with store.transaction() as session:
+        assert ("due", "SourceUnavailable", 1) in status.read(session).changes
+    while step():
+        time.sleep(0.01)
+    time.sleep(0.05)
+    while step():
+        pass
+    assert kinds(store)[1:] == [(12, "still_occupied", "", 135.0)]
+    (evidence,) = rows(
+        store, "SELECT evidence -> 'pixels' FROM current_changes WHERE kind = 'still_occupied'"
+    )
+    assert evidence[0]["reason"] == "no_pixels"
+
+
+def test_a_fault_of_ours_ends_as_a_failed_unit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("daemon.change.worker.plans", broken)
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    step = worker(store, attempts=1).step
+    assert step() and not step()
+    assert rows(store, "SELECT outcome, reason FROM change_unit") == [("failed", "RuntimeError: a fault")]
+
+
+def test_candidates_and_faint_ships_leave_it_open(store: Store) -> None:
+    earlier = pass_of(0, [])
+    there = Candidate(
+        0, 500.0, 0.0, 135.0, 7.0, (0, 0, 5, 5), 12, ("VV",), 1.0, 17.0, (5, 0), "rejected", None
+    )
+    blind = replace(earlier.coverage, smallest_ship_m=50.0)
+    later = pass_of(12, [(135.0, 7.0), (135.5, 7.0), (136.0, 7.0)])
+    small = replace(later.detections[1], length_m=30.0)
+    record(store, replace(earlier, candidates=(there,), coverage=blind))
+    record(store, replace(later, detections=(later.detections[0], small, later.detections[2])))
+    settle(store)
+    assert kinds(store) == [
+        (12, "cannot_tell", "no_pixels", 135.0),
+        (12, "cannot_tell", "no_pixels", 135.5),
+        (12, "appeared", "", 136.0),
+    ]
+
+
+def test_platforms_are_followed_through_the_passes(store: Store) -> None:
+    metre = 1 / M_PER_DEG
+    results = [pass_of(0, [(135.0, 7.0)]), pass_of(12, [(135.0, 7.0 + 30 * metre)]), pass_of(24, [])]
+    for result in results:
+        fixed = tuple(replace(d, label="platform") for d in result.detections)
+        record(store, replace(result, detections=fixed))
+    settle(store)
+    found = rows(
+        store,
+        """SELECT first_seen::date - DATE '2022-10-02', last_seen::date - DATE '2022-10-02',
+                  last_looked::date - DATE '2022-10-02', passes_seen, passes_not_seen, missed_since
+           FROM fixed_objects""",
+    )
+    assert found == [(0, 12, 24, 2, 1, 1)]
+    assert [row[1] for row in kinds(store)[1:]] == ["still_occupied", "gone"]
+
+
+def test_places_where_ships_stay_are_anchorages(store: Store) -> None:
+    ships = [(135.001, 7.001), (135.008, 7.001), (135.5, 7.5)]
+    for day in (0, 12, 24):
+        record(store, pass_of(day, ships))
+    settle(store)
+    found = rows(store, "SELECT passes, ships_staying_per_pass FROM anchorages ORDER BY 2 DESC")
+    assert found == [(2, 2.0), (2, 1.0)]
+
+
+def test_status_counts_units(store: Store) -> None:
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    record(store, pass_of(12, [(135.0, 7.0)]))
+    with store.transaction() as session:
+        assert status.read(session).changes == [("due", "", 2)]
+    settle(store)
+    with store.transaction() as session:
+        assert status.read(session).changes == [
+            ("done", "", 1),
+            ("no_partner", "no earlier pass looked here", 1),
+        ]
+
+
+def test_the_command_lists_changes(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    record(store, pass_of(0, [(135.0, 7.0)]))
+    record(store, pass_of(12, [(135.5, 7.0)]))
+    settle(store)
+    monkeypatch.setenv("FUSAR_STORE__URL", store.url.render_as_string(hide_password=False))
+    out = tmp_path / "changes.geojson"
+
+    def listed(*options: str) -> list[str]:
+        result = CliRunner().invoke(app, ["change", "--out", str(out), *options])
+        assert result.exit_code == 0, result.output
+        return [f["properties"]["kind"] for f in json.loads(out.read_text())["features"]]
+
+    assert sorted(listed()) == ["appeared", "gone"]
+    assert listed("--area", "135.4,6,136,8") == ["appeared"]
+    assert listed("--since", "2023-01-01") == []
+    assert listed("--kind", "gone") == ["gone"]
+    name = rows(store, "SELECT name FROM product ORDER BY name DESC LIMIT 1")[0][0]
+    assert sorted(listed("--scene", f"{name}.SAFE")) == ["appeared", "gone"]
+    assert CliRunner().invoke(app, ["change", "--area", "1,2,3,x"]).exit_code == 1
