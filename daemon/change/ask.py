@@ -43,7 +43,8 @@ class ChangeEngine:
     def ask(self, questions: Sequence[Question], limit: int) -> Mapping[int, Mapping[str, float]]:
         """Ask about places, those of one lattice cell in one request.
 
-        The engine is told where to look and not what was seen there: its answer is evidence of its own.
+        The engine is told where to look, and not in which image a detection was: its answer is evidence of
+        its own.
 
         Args:
             questions: places with their pixels.
@@ -111,16 +112,21 @@ def _request(together: Sequence[Question]) -> Request:
         chips.append(chip.cut(line, sample))
     bands = tuple(name for name in chips[1].bands if name in chips[0].bands)
     mode = "SM" if plan.after.mode.startswith("S") else plan.after.mode
-    boxes = [_box(q, pair.after_px) for q in together]
     return Request(
         task=TASK,
         chips=tuple(_channels(chip, bands) for chip in chips),
         priors=(Prior.absent(), Prior.absent()),
         sensor=f"Sentinel-1 {mode}",
         bands=bands,
-        known=tuple(Place(tuple(min(max(v, 0.0), CHIP_PX) for v in box)) for box in boxes),  # type: ignore[arg-type]
+        known=tuple(_place(q, pair.after_px) for q in together),
         dates=(plan.pixels.start.date().isoformat(), plan.after.start.date().isoformat()),
     )
+
+
+def _place(question: Question, centre: tuple[float, float]) -> Place:
+    """Name a place by its box in the chip and what it was taken for, not by when it was seen."""
+    x1, y1, x2, y2 = (min(max(v, 0.0), float(CHIP_PX)) for v in _box(question, centre))
+    return Place((x1, y1, x2, y2), question.plan.places[question.index].sighting.label)
 
 
 def _channels(chip: Chip, bands: Sequence[str]) -> NDArray[np.uint8]:
