@@ -41,7 +41,7 @@ Pair = tuple[str, str]  # names of the earlier and the later product
 def changes(console: Console, url: URL, scenes: Path) -> dict[Pair, list[Mark]]:
     """Print what the second passes changed, and how much of the truth it is; return it by pair of passes."""
     found: dict[Pair, list[Mark]] = defaultdict(list)
-    table = Table("change", "since", "class", "length m", "score", "longitude", "latitude", "pixels")
+    table = Table("change", "since", "class", "m", "score", "longitude", "latitude", "pixels")
     rows = query(url, CHANGES)
     told = [row for row in rows if row[2] in ("appeared", "gone")]
     for row in sorted(told, key=lambda r: (-r[4], r[6]))[:SHOWN]:

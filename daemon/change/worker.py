@@ -51,7 +51,7 @@ class ChangeWorker:
         """
         self._store, self._coastline, self._settings = store, coastline, settings
         self._engine, self._units = engine, units or UnitSettings()
-        self._archive = _archive(settings, store)
+        self._archive, self._swept = _archive(settings, store), False
         self._chips = chips or (lambda: Chips(coastline, self._archive))
 
     def step(self) -> bool:
@@ -135,6 +135,8 @@ class ChangeWorker:
         except (NoPixels, SourceUnavailable) as error:
             log.warning("chip archive: %s", error)
         self._archive.trim()
+        if not self._swept:  # what a crash left, once
+            self._swept = self._archive.sweep() >= 0
 
 
 class _NoChips(Chips):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from daemon.change.archive import NEAR_M, Archive
+from daemon.change.chip import SIZE_PX, Chip
 from daemon.change.chips import Chips, NoPixels
+from daemon.change.domain import PassRun
 from daemon.change.worker import ChangeWorker
 from daemon.cli import app
 from daemon.config import ChangeSettings
@@ -377,3 +383,69 @@ def test_the_command_lists_changes(store: Store, monkeypatch: pytest.MonkeyPatch
     name = rows(store, "SELECT name FROM product ORDER BY name DESC LIMIT 1")[0][0]
     assert sorted(listed("--scene", f"{name}.SAFE")) == ["appeared", "gone"]
     assert CliRunner().invoke(app, ["change", "--area", "1,2,3,x"]).exit_code == 1
+
+
+RUN = PassRun("run-1", "S1A", 1, "IW", 7, "ASCENDING", START, "/products/none.SAFE", 20.0)
+
+
+@pytest.fixture
+def chip() -> Chip:
+    rng = np.random.default_rng(1)
+    codes = rng.integers(1, 65535, (2, SIZE_PX, SIZE_PX)).astype(np.uint16)
+    codes[:, :3] = 0
+    land = rng.random((SIZE_PX, SIZE_PX)) < 0.2
+    return Chip((100, 200), codes, land, ("VV", "VH"), (9e-5, 1e-6, 135.0, -2e-6, 8.9e-5, 7.0))
+
+
+def with_run(store: Store, day: int = 0) -> PassRun:
+    """A run that the store knows."""
+    record(store, pass_of(day, []))
+    ((run_id,),) = rows(store, "SELECT id FROM run ORDER BY recorded DESC LIMIT 1")
+    return replace(RUN, run_id=run_id, start=START + timedelta(days=day))
+
+
+def test_the_archive_gives_back_what_it_was_given(store: Store, chip: Chip, tmp_path: Any) -> None:
+    archive, run = Archive(tmp_path, store, 10**9), with_run(store)
+    lon, lat = chip.centre
+    assert archive.find(run, lon, lat) is None
+    archive.keep(run, chip, lon, lat)
+    archive.keep(run, chip, lon, lat)
+    found = archive.find(run, lon, lat)
+    assert found is not None
+    assert (found.codes == chip.codes).all() and (found.land == chip.land).all()
+    assert (found.origin_px, found.bands) == (chip.origin_px, chip.bands)
+    assert found.pixel(lon, lat) == pytest.approx(chip.pixel(lon, lat), abs=1e-6)
+    near = lat + 100 / M_PER_DEG
+    assert archive.find(run, lon, near) is None, "another place: the product comes first"
+    assert archive.find(run, lon, near, NEAR_M) is not None
+    assert archive.find(run, lon, lat + 250 / M_PER_DEG, NEAR_M) is None, "not enough pixels around it"
+    with rasterio.open(next(tmp_path.glob("*/*/*.tif"))) as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+
+
+def test_the_archive_keeps_its_limit_and_lets_the_oldest_go(store: Store, chip: Chip, tmp_path: Any) -> None:
+    old, new = with_run(store), with_run(store, 12)
+    lon, lat = chip.centre
+    Archive(tmp_path, store, 10**9).keep(old, chip, lon, lat)
+    size = rows(store, "SELECT size_bytes FROM chip")[0][0]
+    archive = Archive(tmp_path, store, size)
+    archive.keep(new, chip, lon, lat)
+    assert archive.trim() == 1
+    assert archive.find(old, lon, lat) is None and archive.find(new, lon, lat) is not None
+    assert len(list(tmp_path.glob("*/*/*.tif"))) == 1
+
+
+def test_the_archive_survives_what_a_crash_leaves(store: Store, chip: Chip, tmp_path: Any) -> None:
+    archive, run = Archive(tmp_path, store, 10**9), with_run(store)
+    lon, lat = chip.centre
+    archive.keep(run, chip, lon, lat)
+    (path,) = tmp_path.glob("*/*/*.tif")
+    draft, orphan = path.with_name(".draft.1.tif"), path.with_name("1_1.tif")
+    for file in (draft, orphan):
+        file.write_bytes(b"half a file")
+        os.utime(file, (0, 0))
+    assert archive.sweep() == 2 and path.exists()
+    path.write_bytes(b"broken")
+    assert archive.find(run, lon, lat) is None
+    path.unlink()
+    assert archive.find(run, lon, lat) is None
