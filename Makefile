@@ -3,7 +3,8 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags bench-ais \
+.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
+	bench-flags bench-ais bench-change \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +45,9 @@ bench-flags: $(VENV)/dev  ## how often the flags of simulated scenes are right
 
 bench-ais: $(VENV)/dev  ## detections matched with simulated AIS, and what is claimed of silence
 	$(BIN)/python tools/bench_ais.py $(ARGS)
+
+bench-change: $(VENV)/dev  ## what is told of changes between simulated repeat passes, against the truth
+	$(BIN)/python tools/bench_change.py $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

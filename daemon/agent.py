@@ -46,6 +46,7 @@ class SceneWorker:
         settings: SceneSettings,
         wait_s: float = 5.0,
         versions: VersionsOf | None = None,
+        changes: Callable[[], bool] | None = None,
     ) -> None:
         """Prepare.
 
@@ -58,6 +59,7 @@ class SceneWorker:
             versions: what `process` will state in its results, for all products or by a product's name; a
                 product whose result under these very versions stands in the store is not looked at again.
                 None: always look.
+            changes: takes the change unit that is due to its end, in a thread; tells whether there was one.
         """
         self._store = store
         self._process = process
@@ -65,6 +67,7 @@ class SceneWorker:
         self._settings = settings
         self._wait_s = wait_s
         self._versions = versions
+        self._changes = changes
         self._turn = asyncio.Lock()
         self.active_s = time.monotonic()  # when something was last begun or ended
         self.fatal: Exception | None = None  # what makes going on useless
@@ -131,6 +134,18 @@ class SceneWorker:
                 log.info("%s: another attempt", accepted.name)
                 await self._look(None, accepted, None)
             return True
+        return False
+
+    async def change_due(self) -> bool:
+        """Take the changes of one acquisition to their end; return whether any were due."""
+        if self._changes is None:
+            return False
+        with self._store_may_be_away():
+            async with self._turn:
+                done = await in_thread(self._changes)
+                if done:
+                    self.active_s = time.monotonic()
+                return done
         return False
 
     async def _look(self, origin: Origin | None, accepted: Accepted, scene: SceneAcquired | None) -> None:

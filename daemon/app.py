@@ -79,6 +79,7 @@ class Daemon:
         versions: VersionsOf | None = None,
         until_idle_s: float | None = None,
         answerer: Answerer | None = None,
+        changes: Callable[[Store], Callable[[], bool]] | None = None,
     ) -> None:
         """Prepare; `run` starts.
 
@@ -88,12 +89,14 @@ class Daemon:
             versions: what `process` states in its results; see `SceneWorker`.
             until_idle_s: end when nothing has come for so long and no attempt is due; None: run on.
             answerer: who answers free questions; None: nobody, and none are read.
+            changes: makes what takes due change units to their end; see `SceneWorker`.
         """
         self._settings = settings
         self._process = process
         self._versions = versions
         self._until_idle_s = until_idle_s
         self._answerer = answerer
+        self._changes = changes
 
     def run(self) -> None:
         """Run until idle, or until SIGTERM or SIGINT.
@@ -119,6 +122,7 @@ class Daemon:
                 settings.scene,
                 settings.store.wait_s,
                 self._versions,
+                self._changes(store) if self._changes else None,
             )
             with tempfile.TemporaryDirectory(prefix="fusar-") as datadir:
                 app = faust_app(settings.kafka, datadir)
@@ -147,7 +151,8 @@ class Daemon:
         )
         try:
             while not (stop.is_set() or worker.stopped.is_set() or app.should_stop or app.crashed):
-                again = assigned.is_set() and not worker.busy and await worker.retry_due()
+                ready = assigned.is_set() and not worker.busy
+                again = ready and (await worker.retry_due() or await worker.change_due())
                 if not again and assigned.is_set() and self._is_idle(worker):
                     log.info("nothing has come for %g s", self._until_idle_s)
                     break

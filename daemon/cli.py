@@ -41,6 +41,7 @@ def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> Non
 _FETCHED = {
     "detect": ("detect", "detect"),
     "chips": ("chips_command", "chips"),
+    "change": ("change.command", "change"),
     "ais": ("ais.command", "app"),
     "ask": ("ask.command", "ask"),
 }
@@ -120,17 +121,20 @@ def run(
     ] = None,
 ) -> None:
     """Watch the topic of scenes and take each one to its end."""
+    from engine.runtime.land import Coastline
+
     from . import config, log
     from .app import Daemon
     from .ask.answering import Answerer
-    from .wiring import open_predictor, open_prior, open_process
+    from .wiring import open_changes, open_engine, open_prior, open_process
 
     settings = config.load()
     log.configure(settings.log)
-    predictor = open_predictor(settings)
-    process, versions = open_process(settings, predictor)
-    answerer = Answerer(predictor, open_prior(settings.prior.index))
-    Daemon(settings, process, versions, until_idle, answerer).run()
+    predictor, coastline = open_engine(settings), Coastline.load(settings.land.inland_water)
+    prior = open_prior(settings.prior.index)
+    process, versions = open_process(settings, predictor, coastline, prior)
+    changes = open_changes(settings, predictor, coastline)
+    Daemon(settings, process, versions, until_idle, Answerer(predictor, prior), changes).run()
 
 
 @app.command()
@@ -147,6 +151,7 @@ def status() -> None:
         ("messages", "error", found.messages),
         ("products", "error", found.products),
         ("acquisitions", "reason", found.acquisitions),
+        ("change units", "reason", found.changes),
     ):
         _print_table(title, ("state", why, "count"), rows)
     _print_table("candidates of current runs", ("state", "count"), found.candidates)

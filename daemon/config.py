@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigError
@@ -148,6 +148,35 @@ class LayerSettings(Group):
     )
 
 
+class ChangeSettings(Group):
+    """Comparison of passes."""
+
+    archive: Path | None = Field(
+        default=Path("~/.cache/fusar/chips"),
+        description="Folder of the chips that are kept for passes to come; empty for none.",
+    )
+    archive_gib: float = Field(
+        default=2.0, ge=0, description="Size of the archive in GiB; the oldest acquisitions go first."
+    )
+    pixel_age_days: float = Field(
+        default=48.0, gt=0, description="Days after which pixels of a pass are no longer compared."
+    )
+    attempts: int = Field(
+        default=4, ge=1, description="Attempts at pixels that cannot be fetched, before doing without."
+    )
+    retry_delay_s: float = Field(
+        default=30.0, gt=0, description="Seconds before the second attempt; doubles each time."
+    )
+    lease_s: float = Field(
+        default=600.0, gt=0, description="Seconds after which another worker takes over a change unit."
+    )
+
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return value or None
+
+
 class LogSettings(Group):
     """What is logged, and how."""
 
@@ -173,6 +202,7 @@ class Settings(BaseSettings):
     prior: PriorSettings = PriorSettings()
     engine: EngineSettings = EngineSettings()
     layers: LayerSettings = LayerSettings()
+    change: ChangeSettings = ChangeSettings()
     log: LogSettings = LogSettings()
 
 

@@ -9,6 +9,8 @@ from engine.runtime.land import Coastline
 from engine.runtime.predictor import Predictor
 
 from .agent import Process
+from .change.ask import ChangeEngine
+from .change.worker import ChangeWorker
 from .config import Settings
 from .domain import SceneResult, Versions
 from .errors import DaemonError
@@ -16,32 +18,42 @@ from .flags.layers import Layers
 from .pipeline import process, versions_of
 from .prior import PriorIndex
 from .scene.names import ProductName
+from .store.session import Store
 
 log = logging.getLogger(__name__)
 
 
+def open_engine(settings: Settings) -> Predictor:
+    """Open the engine, for scenes, their changes and questions.
+
+    Raises:
+        ArtifactError: the engine bundle does not fit.
+    """
+    return Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+
+
+def open_changes(
+    settings: Settings, predictor: Predictor, coastline: Coastline
+) -> Callable[[Store], Callable[[], bool]]:
+    """Return what makes, for a store, the function that takes due change units to their end."""
+
+    def make(store: Store) -> Callable[[], bool]:
+        return ChangeWorker(store, coastline, settings.change, ChangeEngine.of(predictor)).step
+
+    return make
+
+
 def open_process(
-    settings: Settings, predictor: Predictor | None = None
+    settings: Settings, predictor: Predictor, coastline: Coastline, prior: PriorIndex | None
 ) -> tuple[Process, Callable[[str], Versions]]:
-    """Open the engine, the prior, the coastline and the layers once, for all scenes.
-
-    A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
-
-    Args:
-        settings: all settings.
-        predictor: the engine, where it is open already.
+    """Open the layers once, for all scenes.
 
     Returns:
         What looks at a product, and what gives the versions by which it would, from the product's name.
 
     Raises:
-        ArtifactError: the engine bundle does not fit.
         ConfigError: a layer cannot be read.
-        InputError: a sea in the settings has no such name.
     """
-    predictor = predictor or open_predictor(settings)
-    coastline = Coastline.load(settings.land.inland_water)
-    prior = open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))
 
     def look(uri: str) -> SceneResult:
@@ -67,17 +79,11 @@ class _Stages:
             self._said = now
 
 
-def open_predictor(settings: Settings) -> Predictor:
-    """Open the engine of the settings.
-
-    Raises:
-        ArtifactError: the engine bundle does not fit.
-    """
-    return Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
-
-
 def open_prior(index: str | None) -> PriorIndex | None:
-    """Open the prior; None where there is none, or it cannot be opened, which is logged."""
+    """Open the prior; None where there is none, or it cannot be opened, which is logged.
+
+    Runs say that it was absent: a scene is worth more than its prior.
+    """
     if index is None:
         return None
     try:

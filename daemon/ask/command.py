@@ -14,7 +14,7 @@ from .. import config, log
 from ..messages import new_event_id, now
 from ..store import schema
 from ..store.session import Store
-from ..wiring import open_predictor, open_prior
+from ..wiring import open_engine, open_prior
 from .answering import Answerer
 from .messages import AnswerGiven, build
 
@@ -50,7 +50,7 @@ def ask(
     url = settings.store.url.get_secret_value()
     with contextlib.closing(Store(url, settings.store.connect_timeout_s)) as store:
         schema.require_current(store)
-        given = Answerer(open_predictor(settings), open_prior(settings.prior.index)).end(
+        given = Answerer(open_engine(settings), open_prior(settings.prior.index)).end(
             store, asked, "command"
         )
     if as_json:

@@ -101,7 +101,7 @@ class Chip(Base):
     line_px: Mapped[int]  # of its first pixel in the scene
     sample_px: Mapped[int]
     size_px: Mapped[int]
-    position: Mapped[Any] = mapped_column(Geography("POINT", srid=4326, spatial_index=True))  # its centre
+    position: Mapped[Any] = mapped_column(Geography("POINT", srid=4326, spatial_index=True))  # the place
     acquired: Mapped[datetime] = mapped_column(index=True)  # the oldest goes first
     size_bytes: Mapped[int]
     path: Mapped[str]  # below the archive's folder

@@ -20,6 +20,7 @@ from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
 from ..scene.names import ProductName
 from . import ais
+from .change import mark_due
 from .results import insert_run, multipolygon
 from .slices import mark_duplicates
 from .tables import Acquisition, Attempt, Message, Product, Run
@@ -121,6 +122,7 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
         # Slices of a datatake end one after the other: the last one sees them all.
         lock(session, f"slices {acquisition.platform} {acquisition.datatake}")
         mark_duplicates(session, acquisition)
+        mark_due(session, acquisition)
     if origin:
         end_message(session, origin, accepted)
     return switched or known is None
