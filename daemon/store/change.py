@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import shapely
 from geoalchemy2 import WKTElement
 from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -112,18 +114,28 @@ _SEEN_AFTER = text(
     ORDER BY d.id
     """
 )
-# Each object of an earlier pass at a place at which this one looked, and no pass between the two.
+# Objects of earlier passes at places at which this one looked.
+_NEAR = text(
+    """
+    SELECT DISTINCT d.id, d.run_id, ST_X(d.position::geometry) AS lon_deg,
+        ST_Y(d.position::geometry) AS lat_deg
+    FROM coverage_part part
+    JOIN detection d ON d.position && ST_Expand(part.part, :edge)::geography
+        AND ST_DWithin(part.part, d.position::geometry, :edge)
+    WHERE part.run_id = ANY(:runs) AND d.run_id = ANY(:earlier) AND d.duplicate_of IS NULL
+    """
+)
+_AREAS = text(
+    """
+    SELECT run_id, ST_AsBinary(valid_area::geometry) AS area FROM coverage
+    WHERE run_id = ANY(:earlier) AND valid_area IS NOT NULL
+    """
+)
+# Those of them, by id, at whose places no pass looked in between; with the slice that speaks for the place.
 _SEEN_BEFORE = text(
     f"""
-    WITH near AS MATERIALIZED (
-        SELECT DISTINCT d.id
-        FROM coverage_part part
-        JOIN detection d ON ST_DWithin(d.position, part.part::geography, 60)
-        WHERE part.run_id = ANY(:runs) AND d.run_id = ANY(:earlier) AND d.duplicate_of IS NULL
-    )
     SELECT {_SIGHTING}, other.run_id AS other_run_id, candidate.state AS candidate
-    FROM near
-    JOIN detection d ON d.id = near.id
+    FROM detection d
     JOIN acquisition a ON a.current_run_id = d.run_id
     JOIN LATERAL (
         SELECT part.run_id
@@ -133,14 +145,7 @@ _SEEN_BEFORE = text(
         ORDER BY own.start, part.run_id LIMIT 1
     ) AS other ON true
     {_CANDIDATE}
-    WHERE NOT EXISTS (
-        SELECT FROM coverage_part between_part
-        JOIN acquisition between_pass ON between_pass.current_run_id = between_part.run_id
-        WHERE ST_DWithin(between_part.part, d.position::geometry, :edge)
-            AND between_pass.current_run_id = ANY(:earlier)
-            AND between_pass.start > a.start
-            AND (between_pass.platform, between_pass.datatake) <> (a.platform, a.datatake)
-    )
+    WHERE d.id = ANY(:last)
     ORDER BY d.id
     """
 )
@@ -207,6 +212,9 @@ def compare(session: Session, acquisition_id: int) -> Comparison | None:
     meets = {_run(row).run_id for row in own}
     values = {"runs": all_runs, "earlier": [run.run_id for run in reach], "edge": _EDGE_DEG}
     seen_after = [_sighting(row) for row in session.execute(_SEEN_AFTER, values)]
+    near = session.execute(_NEAR, values).all()
+    areas = {row.run_id: shapely.from_wkb(bytes(row.area)) for row in session.execute(_AREAS, values)}
+    values["last"] = _last_seen(near, reach, areas)
     seen_before = [_sighting(row) for row in session.execute(_SEEN_BEFORE, values)]
     needed = meets | {s.other_run_id for s in seen_after} | {s.run_id for s in seen_before}
     return Comparison(
@@ -216,6 +224,27 @@ def compare(session: Session, acquisition_id: int) -> Comparison | None:
         tuple(seen_after),
         tuple(seen_before),
     )
+
+
+def _last_seen(near: Sequence[Row[Any]], reach: Sequence[PassRun], areas: Mapping[str, Any]) -> list[str]:
+    """Return the objects at whose places no later one of the passes looked."""
+    passes: dict[tuple[str, int], list[str]] = {}
+    for run in reach:  # the latest first
+        passes.setdefault(run.key, []).append(run.run_id)
+    by_run: dict[str, list[Row[Any]]] = {}
+    for row in near:
+        by_run.setdefault(row.run_id, []).append(row)
+    last: list[str] = []
+    looked: Any = shapely.MultiPolygon()
+    for runs in passes.values():
+        seen = [row for run_id in runs for row in by_run.get(run_id, ())]
+        points = shapely.points([(row.lon_deg, row.lat_deg) for row in seen] or np.empty((0, 2)))
+        again = shapely.dwithin(looked, points, _EDGE_DEG)
+        last += [row.id for row, covered in zip(seen, again, strict=True) if not covered]
+        here = [shapely.make_valid(areas[run_id]) for run_id in runs if run_id in areas]
+        looked = shapely.union_all([looked, *here])
+        shapely.prepare(looked)
+    return sorted(last)
 
 
 def digests(session: Session, after_run_id: str) -> dict[str, str]:
@@ -292,11 +321,6 @@ def outcomes(session: Session) -> list[tuple[str, str, int]]:
     )
     found = [(outcome, why, count) for outcome, why, count in session.execute(query)]
     return found + [("due", why, count) for why, count in session.execute(waiting)]
-
-
-def oldest_due(session: Session) -> datetime | None:
-    """Return when the next change is due; None where nothing is."""
-    return session.scalar(select(func.min(ChangeDue.next_attempt_at)))
 
 
 def _retire(session: Session, acquisition_id: int, keep: set[str]) -> list[str]:
