@@ -106,9 +106,19 @@ def train(
     out: Annotated[Path, typer.Option(help="The run's folder; goes on where it holds the same run.")],
     preset: Annotated[str, typer.Option(help="paper, released or nano.")] = "nano",
     config: Annotated[Path | None, typer.Option(help="YAML with fields that replace the preset's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and end.")] = False,
 ) -> None:
     """Train one stage; start it with `accelerate launch` to use many devices."""
     from engine.train.config import load_config
+
+    if dry_run:
+        from engine.data.records import read_records
+        from engine.train import dry
+
+        stage_config = load_config(stage, preset, config)
+        records = sum(len(read_records(data / name)) for name in stage_config.data_files)
+        typer.echo(dry.told(dry.plan(stage_config, base, records, stage_config.precision != "fp32")))
+        return
     from engine.train.loop import train as train_stage
 
     typer.echo(f"trained: {train_stage(load_config(stage, preset, config), data, base, out)}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +187,26 @@ def test_rate_rises_then_falls() -> None:
     assert rates[:10] == sorted(rates[:10])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.01
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one(base: Path, data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "few.yaml"
+    config.write_text(
+        "steps: 2\nbatch: 4\nmicro_batch: 1\nprecision: fp32\nlora: {r: 2, alpha: 4, dropout: 0.0}\n"
+        "tlm: {variant: fusar, hidden: 16, prior_dropout: 0.0}\n"
+    )
+    command = ["-m", "engine.cli", "train", "--stage", "2", "--data", str(data), "--base", str(base)]
+    command += ["--config", str(config), "--out"]
+    (data / "both.jsonl").write_text((data / "stage2.jsonl").read_text())
+    with config.open("a") as file:
+        file.write("files: [both.jsonl]\n")
+    where = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    for name, start in (("one", []), ("two", launch)):
+        subprocess.run([sys.executable, *start, *command, str(tmp_path / name)], env=where, check=True)
+    assert json.loads((tmp_path / "two" / "run.json").read_text())["devices"] == 2
+    one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-5, rtol=1e-4)
