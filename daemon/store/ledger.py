@@ -74,6 +74,7 @@ def accept(session: Session, scene: SceneAcquired) -> Accepted:
     product.uuid = given.uuid or product.uuid
     product.size_bytes = given.size_bytes or product.size_bytes
     product.published = given.published or product.published
+    product.received = min(product.received or scene.received, scene.received)
     if given.checksum:
         product.checksum = f"{given.checksum.algorithm}:{given.checksum.value}"
     session.flush()
