@@ -1,7 +1,7 @@
 """The tables of alerts: areas, rules and their versions, what was sighted where, alerts, and the outbox.
 
-A rule's versions never change; when one was in force stands in ``alert_rule_period``. An acquisition is judged
-by the versions that were in force when it was first judged (``alert_judged``), however often it is judged again.
+A rule's versions never change; when one was in force stands in ``alert_rule_period``. An acquisition is
+judged by the versions that were in force when it was first judged (``alert_judged``), however often again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class AlertArea(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)  # hash of the geometry
     outline: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=4326, spatial_index=True))
     area_km2: Mapped[float]
+    sea_km2: Mapped[float]  # of it, as the coastline has it; what can be looked at
     vertices: Mapped[int]
     created: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -193,7 +194,12 @@ class AlertOutbox(Base):
     __table_args__ = (
         _one_of("event", ALERT_EVENTS),
         UniqueConstraint("alert_id", "sequence", "destination"),
-        Index("ix_alert_outbox_due", "next_attempt_at", "id", postgresql_where=text("next_attempt_at IS NOT NULL")),
+        Index(
+            "ix_alert_outbox_due",
+            "next_attempt_at",
+            "id",
+            postgresql_where=text("next_attempt_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
