@@ -60,7 +60,7 @@ class AlertRuleVersion(Base):
     """What a rule asks, from one change of it to the next: the definition, and its columns for SQL."""
 
     __tablename__ = "alert_rule_version"
-    __table_args__ = (_one_of("kind", RULE_KINDS), UniqueConstraint("rule_id", "number"))
+    __table_args__ = (_one_of("kind", RULE_KINDS), UniqueConstraint("rule_id", "number"), Index(None, "kind"))
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
     rule_id: Mapped[int] = mapped_column(ForeignKey("alert_rule.id", ondelete="CASCADE"))

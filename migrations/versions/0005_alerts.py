@@ -15,7 +15,7 @@ depends_on = None
 # Cells of a hundredth of a degree, numbered along parallels from the south-west.
 _PLACE_CELL = """
 CREATE FUNCTION place_cell(place geography) RETURNS bigint
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT (floor(ST_Y($1::geometry) * 100)::bigint + 9000) * 36000
         + (floor(ST_X($1::geometry) * 100)::bigint + 18000) % 36000
 $$
@@ -24,7 +24,7 @@ $$
 # The cells that a circle may touch: a degree of latitude is 110.5 km at the least.
 _PLACE_CELLS = """
 CREATE FUNCTION place_cells(place geography, within_m double precision) RETURNS bigint[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     WITH reach AS (
         SELECT ST_X($1::geometry) AS lon, ST_Y($1::geometry) AS lat, $2 / 110500.0 AS degrees
     ), box AS (
@@ -81,6 +81,7 @@ def downgrade() -> None:
         "idx_alert_position", table_name="alert", postgresql_using="gist", column_name="position"
     )
     op.drop_geospatial_table("alert")
+    op.drop_index(op.f("ix_alert_rule_version_kind"), table_name="alert_rule_version")
     op.drop_index(op.f("ix_alert_rule_version_area_id"), table_name="alert_rule_version")
     op.drop_table("alert_rule_version")
     op.drop_table("alert_judged")
@@ -205,6 +206,7 @@ def _create_rules() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_rule_version")),
         sa.UniqueConstraint("rule_id", "number", name=op.f("uq_alert_rule_version_rule_id_number")),
     )
+    op.create_index(op.f("ix_alert_rule_version_kind"), "alert_rule_version", ["kind"], unique=False)
     op.create_index(op.f("ix_alert_rule_version_area_id"), "alert_rule_version", ["area_id"], unique=False)
     op.create_table(
         "alert_rule_period",
