@@ -14,7 +14,8 @@ from typing import Any
 
 import faust
 
-from .agent import Process, SceneWorker, VersionsOf
+from .agent import Process, SceneWorker, VersionsOf, in_thread
+from .alerts.tasks import AlertTasks
 from .config import KafkaSettings, Settings
 from .errors import DeliveryError
 from .publish import ensure_topics, send_dead
@@ -116,7 +117,13 @@ class Daemon:
             with tempfile.TemporaryDirectory(prefix="fusar-") as datadir:
                 app = faust_app(settings.kafka, datadir)
                 assigned = register(app, settings.kafka.scenes_topic, cluster, worker)
-                await self._serve(app, worker, assigned)
+                ended = asyncio.Event()
+                alerts = asyncio.ensure_future(AlertTasks(store, settings).run(ended, in_thread))
+                try:
+                    await self._serve(app, worker, assigned)
+                finally:
+                    ended.set()
+                    await alerts
         finally:
             store.close()
 

@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 
 from engine.errors import FusarError
 
+from .rules_command import rules
+
 # The scan and the engine bring threads of their own; those of numpy's BLAS would only spin beside them.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -53,6 +55,7 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The database's tables.", no_args_is_help=True)
 app.add_typer(db, name="db")
+app.add_typer(rules, name="rules")
 console = Console()
 
 
@@ -145,6 +148,17 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
     log.configure(settings.log)
     schema.upgrade(_store(settings), revision)
     console.print(f"database at revision {revision}")
+
+
+@db.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age from which results are removed, such as 730d.")],
+    dry_run: Annotated[bool, typer.Option(help="Say what would be removed; remove nothing.")] = False,
+) -> None:
+    """Remove old results; ledgers, runs and alerts stay."""
+    from .rules_command import prune_results
+
+    prune_results(older_than, dry_run)
 
 
 def _store(settings: config.Settings) -> Store:

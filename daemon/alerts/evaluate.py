@@ -204,7 +204,7 @@ def judge(session: Session, acquisitions: Iterable[int], kinds: set[str] | None 
         wanted += matching.objects(session, settled, "change") if settled else []
         known += store.known(session, "kind = 'change' AND acquisition_id = ANY(:ids)", {"ids": settled})
     if "count" in kinds:
-        slices, passes = _passes(session, ids)
+        slices, passes = passes_of(session, ids)
         wanted += matching.counts(session, slices)
         known += store.known(session, "kind = 'count' AND pass = ANY(:passes)", {"passes": passes})
     _apply(session, plan(wanted, known))
@@ -234,7 +234,8 @@ def _guarded(session: Session, acquisitions: Sequence[int], work: Callable[[], N
     )
 
 
-def _passes(session: Session, acquisitions: Sequence[int]) -> tuple[list[int], list[str]]:
+def passes_of(session: Session, acquisitions: Sequence[int]) -> tuple[list[int], list[str]]:
+    """Return all slices of the passes of acquisitions, and the passes."""
     rows = session.execute(
         text(
             """

@@ -219,6 +219,12 @@ def version(session: Session, name: str, number: int | None = None) -> RuleVersi
     raise RuleError(f"{name} has no version {number}, expected 1 to {found[-1].number}")
 
 
+def outline(session: Session, area_id: str) -> Any:
+    """Return an area as a GeoJSON geometry."""
+    found = text("SELECT ST_AsGeoJSON(outline, 15)::json FROM alert_area WHERE id = :id")
+    return session.scalars(found, {"id": area_id}).one()
+
+
 def enable(session: Session, one: RuleVersion) -> None:
     """Put a version in force from now on, in place of the rule's other one."""
     _lock_judging(session)
@@ -239,6 +245,11 @@ def remove(session: Session, name: str) -> None:
     """Take a rule out of force and out of the list; its alerts and versions stay."""
     disable(session, name)
     session.execute(update(AlertRule).where(AlertRule.name == name).values(removed=func.clock_timestamp()))
+
+
+def kind_of(session: Session, version_id: int) -> str:
+    """Return a version's kind."""
+    return session.get_one(AlertRuleVersion, version_id).kind
 
 
 def kinds_in_use(session: Session) -> set[str]:
