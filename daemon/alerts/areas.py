@@ -6,7 +6,7 @@ the short way, over the antimeridian; a ring around a pole gets the pole's paral
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,15 +86,15 @@ def _polygons(document: Any) -> Iterator[Polygon]:
         raise RuleError(f"got {kind!r}, expected a Polygon or MultiPolygon, or features of them")
 
 
-def _list(document: Mapping[str, Any], name: str) -> list[Any]:
+def _list(document: Mapping[str, Any], name: str) -> Sequence[Any]:
     value = document.get(name)
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list | tuple) or not value:
         raise RuleError(f"{document.get('type')}: {name} is missing or empty")
     return value
 
 
 def _polygon(rings: Any) -> Polygon:
-    if not isinstance(rings, list) or not rings:
+    if not isinstance(rings, list | tuple) or not rings:
         raise RuleError("a polygon is a list of rings; the first is its outline")
     outline, *holes = [_ring(ring) for ring in rings]
     middle = outline[:, 0].mean()
