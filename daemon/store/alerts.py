@@ -21,7 +21,7 @@ from .alert_tables import AlertArea, AlertRule, AlertRulePeriod, AlertRuleVersio
 
 _PART_VERTICES = 64  # of a piece of an area; small pieces are found, and tested for a place, quickest
 
-_ADD_AREA = text(
+ADD_AREA = text(
     """
     INSERT INTO alert_area (id, outline, area_km2, sea_km2, vertices)
     SELECT :id, outline, area_km2, area_km2 * :sea_share, ST_NPoints(outline)
@@ -29,7 +29,7 @@ _ADD_AREA = text(
     CROSS JOIN LATERAL (SELECT ST_Area(outline::geography) / 1e6 AS area_km2) AS measured
     """
 )
-_ADD_PARTS = text(
+ADD_PARTS = text(
     f"""
     INSERT INTO alert_area_part (area_id, part)
     SELECT id, ST_Subdivide(outline, {_PART_VERTICES}) FROM alert_area WHERE id = :id
@@ -140,8 +140,8 @@ def add_rule(
     area_id = hashlib.sha256(wkb).hexdigest()[:32]
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('rules', 0))"))
     if session.get(AlertArea, area_id) is None:
-        session.execute(_ADD_AREA, {"id": area_id, "wkb": wkb, "sea_share": sea_share(area)})
-        session.execute(_ADD_PARTS, {"id": area_id})
+        session.execute(ADD_AREA, {"id": area_id, "wkb": wkb, "sea_share": sea_share(area)})
+        session.execute(ADD_PARTS, {"id": area_id})
     rule = session.scalar(select(AlertRule).where(AlertRule.name == definition.name))
     if rule is None:
         rule = AlertRule(name=definition.name)

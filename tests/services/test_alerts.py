@@ -298,7 +298,8 @@ def change_unit(
         session.execute(
             text(
                 "INSERT INTO change_unit "
-                "(id, after_run_id, before_run_id, outcome, alignment, counts, digest) VALUES (:id, :after, :before, 'done', '{}', '{}', :id)"
+                "(id, after_run_id, before_run_id, outcome, alignment, counts, digest) "
+                "VALUES (:id, :after, :before, 'done', '{}', '{}', '')"
             ),
             {"id": unit, "after": after.run_key, "before": before.run_key},
         )
@@ -307,9 +308,16 @@ def change_unit(
             text(
                 "INSERT INTO change "
                 "(id, unit_id, kind, before_detection_id, position, class, score, evidence) VALUES "
-                "(:unit, :unit, :kind, :before, ST_MakePoint(:lon, :lat)::geography, 'ship', 0.9, '{}')"
+                "(:id, :unit, :kind, :before, ST_MakePoint(:lon, :lat)::geography, 'ship', 0.9, '{}')"
             ),
-            {"unit": unit, "kind": kinds, "before": ship.id, "lon": ship.lon_deg, "lat": ship.lat_deg},
+            {
+                "id": unit,
+                "unit": unit,
+                "kind": kinds,
+                "before": ship.id,
+                "lon": ship.lon_deg,
+                "lat": ship.lat_deg,
+            },
         )
         evaluate_change(session, unit)
 
@@ -384,7 +392,7 @@ RULES: dict[str, dict[str, Any]] = {
     "known": {"recurrence": {"at_least": 2, "days": 20}},
     "gap": {"minimum_gap": {"hours": 24 * 7}},
     "many": {"count": {"over": 2}},
-    "few": {"count": {"under": 2}},
+    "few": {"count": {"under": 3}},
 }
 
 
