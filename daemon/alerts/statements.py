@@ -122,7 +122,7 @@ MATCH = """
         AND a.start < (SELECT max(start) FROM need)
         AND coverage.valid_area::geometry && (SELECT ST_SetSRID(ST_Extent(place), 4326) FROM need)
 ), looked AS MATERIALIZED (
-    SELECT there.subject, there.seen_days, count(DISTINCT earlier.pass) AS passes
+    SELECT there.subject || ' ' || there.seen_days AS key, count(DISTINCT earlier.pass) AS passes
     FROM earlier
     CROSS JOIN LATERAL (
         SELECT need.subject, need.seen_days
@@ -133,11 +133,17 @@ MATCH = """
         OFFSET 0  -- one area after the other: PostGIS prepares it once for all places
     ) there
     GROUP BY there.subject, there.seen_days
+), looks AS MATERIALIZED (
+    -- one value to look up in: the planner, that knows no numbers here, would compare each with each
+    SELECT jsonb_object_agg(key, passes) AS by_key FROM looked
 ), fit AS MATERIALIZED (
-    SELECT again.*, coalesce(looked.passes, 0) AS looked
-    FROM again
-    LEFT JOIN looked ON looked.subject = again.subject AND looked.seen_days = again.seen_days
-    WHERE coalesce(again.looked_at_least, 0) <= coalesce(looked.passes, 0)
+    SELECT * FROM (
+        SELECT again.*, coalesce(
+            ((SELECT by_key FROM looks) -> (again.subject || ' ' || again.seen_days))::bigint, 0
+        ) AS looked
+        FROM again
+    ) AS every
+    WHERE coalesce(every.looked_at_least, 0) <= every.looked
 ), standing AS MATERIALIZED (
     -- `recurrence` has the last word on what stands there; its first conditions cost little
     SELECT place.subject, CASE
@@ -156,6 +162,8 @@ MATCH = """
         WHERE s.cell = ANY(place_cells(place.position, 60)) AND s.sensed < place.start
             AND s.pass <> place.pass AND ST_Distance(s.position, place.position) <= 60
     ) before
+), stands AS MATERIALIZED (
+    SELECT jsonb_object_agg(subject, flags) AS by_subject FROM standing
 )
 SELECT fit.rule_id, fit.version_id, fit.kind, fit.subject, fit.acquisition_id, fit.pass, fit.product,
        fit.run_id, fit.detection_id, fit.change_id, fit.sensed, fit.first, ST_X(fit.place) AS lon_deg,
@@ -173,9 +181,9 @@ SELECT fit.rule_id, fit.version_id, fit.kind, fit.subject, fit.acquisition_id, f
            ))
        ) END AS evidence
 FROM fit
-LEFT JOIN standing ON standing.subject = fit.subject
 WHERE fit.flags_accepted IS NULL
-    OR coalesce(standing.flags, '{{}}'::jsonb) - fit.flags_accepted = '{{}}'::jsonb
+    OR coalesce((SELECT by_subject FROM stands) -> fit.subject, '{{}}'::jsonb) - fit.flags_accepted
+        = '{{}}'::jsonb
 ORDER BY fit.score DESC, fit.subject, fit.rule_id
 """
 
