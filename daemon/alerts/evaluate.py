@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 REVISIT_DAYS = 90  # scenes so much later are judged again when an earlier one arrives after them
 BESIDE_S = 60.0  # slices of a datatake so close in time are neighbours
 
+_LIMITS = {"max_age_hours", "quiet_hours", "rate_limit"}
 _REASONS = {
     "retracted": "the present results no longer show it as the rule asks",
     "closed": "the area was looked at again, or the rule no longer asks",
@@ -330,6 +331,8 @@ class Suppression:
 
     def __call__(self, content: Wanted) -> str | None:
         """Return quiet_hours, rate_limit, stale, or None."""
+        if not _LIMITS & self._rules[content.version_id]["definition"].keys():
+            return None
         definition = self._definition(content.version_id)
         oldest = definition.max_age_hours
         first = content.first or self._now

@@ -21,23 +21,29 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 $$
 """
 
-# The cells that a circle may touch: a degree of latitude is 110.5 km at the least.
+# The cells that a circle may touch: a degree of latitude is 110.5 km at the least. PL/pgSQL keeps its plan,
+# where a function of SQL makes one for each call.
 _PLACE_CELLS = """
 CREATE FUNCTION place_cells(place geography, within_m double precision) RETURNS bigint[]
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    WITH reach AS (
-        SELECT ST_X($1::geometry) AS lon, ST_Y($1::geometry) AS lat, $2 / 110500.0 AS degrees
-    ), box AS (
-        SELECT lat - degrees AS south, lat + degrees AS north, lon,
-               least(180.0, degrees / greatest(cosd(least(abs(lat) + degrees, 90.0)), 1e-9)) AS wide
-        FROM reach
-    )
-    SELECT array_agg(DISTINCT (line + 9000) * 36000 + (((sample + 18000) % 36000) + 36000) % 36000)
-    FROM box,
-        generate_series(
-            floor(greatest(south, -90) * 100)::bigint, floor(least(north, 90) * 100)::bigint
-        ) AS line,
-        generate_series(floor((lon - wide) * 100)::bigint, floor((lon + wide) * 100)::bigint) AS sample
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    lon double precision = ST_X(place::geometry);
+    lat double precision = ST_Y(place::geometry);
+    high double precision = within_m / 110500.0;
+    wide double precision = least(180.0, high / greatest(cosd(least(abs(lat) + high, 90.0)), 1e-9));
+    west bigint = floor((lon - wide) * 100)::bigint + 18000;
+    east bigint = floor((lon + wide) * 100)::bigint + 18000;
+    cells bigint[] = '{}';
+BEGIN
+    FOR line IN floor(greatest(lat - high, -90) * 100)::bigint + 9000
+        .. floor(least(lat + high, 90) * 100)::bigint + 9000
+    LOOP
+        FOR sample IN west .. least(east, west + 35999) LOOP
+            cells = cells || (line * 36000 + ((sample % 36000) + 36000) % 36000);
+        END LOOP;
+    END LOOP;
+    RETURN cells;
+END
 $$
 """
 
