@@ -162,7 +162,8 @@ def bench(store: Store, given: argparse.Namespace) -> dict[str, Any]:
     steps = []
     with store.transaction() as session:
         oldest = session.scalar(text("SELECT max(absolute_orbit) - 1999 FROM acquisition"))
-        number = session.scalar(text("SELECT count(*) FROM acquisition WHERE absolute_orbit < 2000")) or 0
+        newest = session.scalar(text("SELECT min(absolute_orbit) FROM acquisition")) or 2000
+        number = footprints(given.areas) * max(0, 2000 - newest)
     done = max(oldest or 0, 0)
     for wanted in given.detections:
         over = footprints(given.areas)
