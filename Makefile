@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags \
-	gallery constraints services kafka postgis env stop clean
+	bench-alerts gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -41,6 +41,9 @@ bench-sensitivity: $(VENV)/dev  ## simulated ships seen, against the prediction
 
 bench-flags: $(VENV)/dev  ## how often the flags of simulated scenes are right
 	$(BIN)/python tools/bench_flags.py $(ARGS)
+
+bench-alerts: $(VENV)/dev postgis  ## alerts over 10 million detections and 10,000 areas, against brute force
+	$(BIN)/python tools/bench_alerts.py $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

@@ -68,26 +68,29 @@ class Relay:
             yield connection if mine else None
 
     def _send(self, connection: Connection, rows: list[Due]) -> int:
-        silent: dict[str, str] = {}  # destinations that failed in this round, and how
+        silent: set[str] = set()  # destinations that failed in this round
         arrived = 0
+        s = self._settings
         for row in rows:
             at = row.destination if row.destination == KAFKA else webhooks.host_of(row.destination)
-            error = silent.get(at)
-            if error is None:
-                try:
-                    self._deliver(row)
-                except DeliveryError as raised:
-                    error = silent[at] = str(raised)
-                    log.warning("alert %s not delivered: %s", row.body["event_id"], error)
+            if at in silent:
+                with connection.begin():
+                    outbox.put_off(connection, [row.id], s.retry_delay_s)
+                continue
+            error = None
+            try:
+                self._deliver(row)
+            except DeliveryError as raised:
+                error = str(raised)
+                silent.add(at)
+                log.warning("alert %s not delivered: %s", row.body["event_id"], error)
             with connection.begin():
                 if error is None:
                     outbox.mark_sent(connection, [row.id])
                     arrived += 1
                 else:
-                    s = self._settings
-                    outbox.mark_failed(
-                        connection, [row.id], error, s.attempts, s.retry_delay_s, s.retry_delay_limit_s
-                    )
+                    limits = s.attempts, s.retry_delay_s, s.retry_delay_limit_s
+                    outbox.mark_failed(connection, [row.id], error, *limits)
         return arrived
 
     def _deliver(self, row: Due) -> None:

@@ -96,6 +96,17 @@ def mark_failed(
     )
 
 
+def put_off(connection: Connection, ids: Sequence[int], delay_s: float) -> None:
+    """Let events wait for a destination that is silent; they were not tried, and lose no attempt."""
+    connection.execute(
+        text(
+            "UPDATE alert_outbox SET next_attempt_at = clock_timestamp() + make_interval(secs => :delay_s) "
+            "WHERE id = ANY(:ids)"
+        ),
+        {"ids": list(ids), "delay_s": delay_s},
+    )
+
+
 def try_again(session: Session) -> int:
     """Make due what was given up; return how much."""
     return len(session.execute(text(f"{_AGAIN.text} RETURNING id")).all())

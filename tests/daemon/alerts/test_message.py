@@ -118,3 +118,12 @@ def test_a_plan_leads_to_what_is_wanted_and_then_to_nothing(before: list[int], a
     told = sorted(alert.told.subject for alert in alerts.values() if alert.state == "open")
     assert told == sorted(one.subject for one in wanted)
     assert plan(wanted, alerts.values()) == []
+
+
+def test_the_documented_example_is_one() -> None:
+    part = (ROOT / "docs" / "messages.md").read_text().split("`sentinel1.alerts`")[1]
+    example = json.loads(part.split("```json")[1].split("```")[0])
+    read = message.AlertMessage.model_validate(example)
+    assert read.sensing.age_s is not None
+    assert read.sensing.reach_m == pytest.approx(read.sensing.age_s * 30 * 1852 / 3600, abs=1)
+    assert (read.sent - read.sensing.sensed).total_seconds() == pytest.approx(read.sensing.age_s, abs=0.1)  # type: ignore[operator]
