@@ -47,6 +47,21 @@ END
 $$
 """
 
+# What stands, for people; a ship is taken not to exceed 30 knots since it was sensed.
+_OPEN_ALERTS = """
+CREATE VIEW open_alerts AS
+SELECT alert.id, rule.name AS rule, version.number AS rule_version, alert.kind, alert.class, alert.score,
+       alert.length_m, alert.length_low_m, alert.length_high_m, alert.position, alert.flags, alert.evidence,
+       alert.sensed, alert.opened, alert.updated, alert.suppressed, now() - alert.sensed AS age,
+       CASE WHEN alert.class = 'ship' THEN extract(epoch FROM now() - alert.sensed) * 30 * 1852 / 3600
+       END::double precision AS reach_m,
+       alert.detection_id, alert.change_id, alert.run_id, alert.acquisition_id, alert.product
+FROM alert
+JOIN alert_rule rule ON rule.id = alert.rule_id
+JOIN alert_rule_version version ON version.id = alert.version_id
+WHERE alert.state = 'open'
+"""
+
 _SIGHTINGS = """
 INSERT INTO sighting (detection_id, cell, sensed, position, class, pass)
 SELECT detection.id, place_cell(detection.position), acquisition.start, detection.position, detection.class,
@@ -59,11 +74,12 @@ JOIN detection ON detection.run_id = acquisition.current_run_id
 def upgrade() -> None:
     _create_rules()
     _create_alerts()
-    for statement in (_PLACE_CELL, _PLACE_CELLS, _SIGHTINGS):
+    for statement in (_PLACE_CELL, _PLACE_CELLS, _SIGHTINGS, _OPEN_ALERTS):
         op.execute(statement)
 
 
 def downgrade() -> None:
+    op.execute("DROP VIEW open_alerts")
     op.execute("DROP FUNCTION place_cells")
     op.execute("DROP FUNCTION place_cell")
     op.drop_index(op.f("ix_sighting_cell_sensed"), table_name="sighting")

@@ -48,6 +48,9 @@ def test_an_object_in_the_area_is_told_once(store: Store) -> None:
     watch.record(store, found)
     assert watch.told(store) == [("rule", 134.5), ("rule", 134.51)]
     assert watch.rows(store, EVENTS) == [("opened", 2)]
+    asked = "SELECT rule, rule_version, class, reach_m / extract(epoch FROM age) FROM open_alerts"
+    seen = watch.rows(store, asked)
+    assert [(*row[:3], round(float(row[3]), 2)) for row in seen] == [("rule", 1, "ship", 15.43)] * 2
 
 
 def test_every_condition_selects(store: Store) -> None:
