@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
-	bench-flags bench-ais bench-change \
+	bench-flags bench-ais bench-change bench-alerts \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ bench-ais: $(VENV)/dev  ## detections matched with simulated AIS, and what is cl
 
 bench-change: $(VENV)/dev  ## what is told of changes between simulated repeat passes, against the truth
 	$(BIN)/python tools/bench_change.py $(ARGS)
+
+bench-alerts: $(VENV)/dev postgis  ## alerts over 10 million detections and 10,000 areas, against brute force
+	$(BIN)/python tools/bench_alerts.py $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

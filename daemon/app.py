@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import faust
 
-from .agent import Process, SceneWorker, VersionsOf
+from .agent import Process, SceneWorker, VersionsOf, in_thread
+from .alerts.tasks import AlertTasks
 from .config import KafkaSettings, Settings
 from .errors import DeliveryError
 from .publish import ensure_topics, send_dead
@@ -132,7 +133,13 @@ class Daemon:
 
                     end = functools.partial(end_question, settings.kafka, store, self._answerer)
                     register_questions(app, settings.kafka.questions_topic, cluster, worker, end)
-                await self._serve(app, worker, assigned)
+                ended = asyncio.Event()
+                alerts = asyncio.ensure_future(AlertTasks(store, settings).run(ended, in_thread))
+                try:
+                    await self._serve(app, worker, assigned)
+                finally:
+                    ended.set()
+                    await alerts
         finally:
             store.close()
 

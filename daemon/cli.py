@@ -44,6 +44,7 @@ _FETCHED = {
     "change": ("change.command", "change"),
     "ais": ("ais.command", "app"),
     "ask": ("ask.command", "ask"),
+    "rules": ("rules_command", "rules"),
 }
 
 
@@ -196,6 +197,17 @@ def reader(
     with contextlib.closing(_store(config.load())) as store:
         granted = views.make_reader(store, name, password)
     console.print(f"{name} reads {', '.join(granted)}")
+
+
+@db.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age from which results are removed, such as 730d.")],
+    dry_run: Annotated[bool, typer.Option(help="Say what would be removed; remove nothing.")] = False,
+) -> None:
+    """Remove old results; ledgers, runs and alerts stay."""
+    from .rules_command import prune_results
+
+    prune_results(older_than, dry_run)
 
 
 def _store(settings: config.Settings) -> Store:

@@ -38,6 +38,7 @@ class KafkaSettings(Group):
         default="sentinel1.questions", description="Topic of free questions about what was seen."
     )
     answers_topic: str = Field(default="sentinel1.answers", description="Topic of their answers.")
+    alerts_topic: str = Field(default="sentinel1.alerts", description="Topic of alerts.")
     group: str = Field(default="fusar", description="Consumer group; its members share the scenes.")
     partitions: int = Field(default=8, ge=1, description="Partitions of a topic that is created.")
     replication: int = Field(
@@ -177,6 +178,31 @@ class ChangeSettings(Group):
         return value or None
 
 
+class AlertSettings(Group):
+    """Alerts, and how they are handed on."""
+
+    speed_bound_kn: float = Field(
+        default=30.0, gt=0, description="Speed in knots that a ship is taken not to exceed since its sensing."
+    )
+    webhook_hosts: str = Field(
+        default="",
+        description="Hosts (host or host:port, separated by commas) that rules may name as webhooks.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Secret by which messages to webhooks are signed."
+    )
+    webhook_timeout_s: float = Field(default=10.0, gt=0, description="Seconds that a webhook may take.")
+    attempts: int = Field(default=12, ge=1, description="Attempts at a webhook before a message is given up.")
+    retry_delay_s: float = Field(
+        default=5.0, gt=0, description="Seconds before the second attempt; doubles each time."
+    )
+    retry_delay_limit_s: float = Field(
+        default=3600.0, gt=0, description="Longest delay between two attempts, in seconds."
+    )
+    poll_s: float = Field(default=2.0, gt=0, description="Seconds between looks at the outbox.")
+    timer_s: float = Field(default=300.0, gt=0, description="Seconds between looks for coverage gaps.")
+
+
 class LogSettings(Group):
     """What is logged, and how."""
 
@@ -203,6 +229,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     layers: LayerSettings = LayerSettings()
     change: ChangeSettings = ChangeSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
 
 

@@ -6,7 +6,12 @@ from alembic import context
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection
 
-from daemon.store import ais_tables, change_tables, question_tables  # noqa: F401  (their tables join the others)
+from daemon.store import (  # noqa: F401  (their tables join the others)
+    ais_tables,
+    alert_tables,
+    change_tables,
+    question_tables,
+)
 from daemon.store.tables import Base
 
 

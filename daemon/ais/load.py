@@ -8,8 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
+from ..alerts.evaluate import evaluate_ais
 from ..store import ais
 from ..store.ais_positions import make_partitions, newest, write_positions, write_vessels
 from ..store.session import Store
@@ -80,7 +79,7 @@ def rematch(
     for done, run in enumerate(runs, 1):
         with store.transaction() as session:
             ids = ais.match_again(session, run)
-            _evaluate_rules(session, ids)
+            evaluate_ais(session, ids)
         changed += len(ids)
         if progress:
             progress(done)
@@ -95,10 +94,6 @@ def touched(store: Store, loaded: Loaded) -> list[str]:
         first, last = loaded.first, loaded.last
     with store.transaction() as session:
         return ais.touched_runs(session, first, last, loaded.cells, loaded.said)
-
-
-def _evaluate_rules(session: Session, detection_ids: Sequence[str]) -> None:
-    """ALERTS: call daemon.alerts.evaluate_ais(session, detection_ids) here once it is in this tree."""
 
 
 class _Chunk:

@@ -50,9 +50,7 @@ def ask(
     url = settings.store.url.get_secret_value()
     with contextlib.closing(Store(url, settings.store.connect_timeout_s)) as store:
         schema.require_current(store)
-        given = Answerer(open_engine(settings), open_prior(settings.prior.index)).end(
-            store, asked, "command"
-        )
+        given = Answerer(open_engine(settings), open_prior(settings.prior.index)).end(store, asked, "command")
     if as_json:
         print(given.encode().decode())
     else:

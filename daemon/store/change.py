@@ -19,6 +19,7 @@ from geoalchemy2 import WKTElement
 from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from ..alerts.evaluate import evaluate_change
 from ..change.domain import Comparison, PassRun, Sighting, Unit
 from .change_tables import Change, ChangeDue, ChangeUnit
 from .tables import Acquisition
@@ -280,15 +281,8 @@ def finish(session: Session, due: Due, units: Sequence[Unit], kept: Iterable[str
     session.delete(row)
     session.flush()
     for unit_id in (*retired, *(unit.id for unit in units)):
-        evaluated(session, unit_id)
+        evaluate_change(session, unit_id)
     return True
-
-
-def evaluated(session: Session, unit_id: str) -> None:
-    """Hook in a unit's transaction, after it was written or retired: ``present`` tells which.
-
-    INTEGRATOR: call daemon.alerts `evaluate_change(session, unit_id)` here, once that is in the tree.
-    """
 
 
 def postpone(session: Session, due: Due, error: Exception, delay_s: float) -> None:

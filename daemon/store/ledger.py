@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from ..alerts.evaluate import evaluate_run
 from ..domain import SceneResult, Versions
 from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
@@ -125,6 +126,8 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
         mark_due(session, acquisition)
     if origin:
         end_message(session, origin, accepted)
+    if switched:
+        evaluate_run(session, result.run_key)  # last: from here on others that judge wait
     return switched or known is None
 
 
