@@ -20,6 +20,8 @@ class TorchBackend:
 
     name = "torch fp32"
     max_rows: int | None = None
+    batch = 8
+    workers = 1
 
     def __init__(self, model: FusarGpt) -> None:
         self._vision = VisionGraph(model).eval()

@@ -72,10 +72,14 @@ class Backend(Protocol):
     Attributes:
         name: what runs them and in which precision, such as ``ort fp32``.
         max_rows: the most rows of a step; None where nothing but memory limits them.
+        batch: prompts that are best read at once, and chips that are best looked at.
+        workers: how many threads may call at once, each with a cache of its own.
     """
 
     name: str
     max_rows: int | None
+    batch: int
+    workers: int
 
     def vision(
         self,

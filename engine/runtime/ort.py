@@ -14,7 +14,7 @@ from engine.errors import ArtifactError, BackendError, InputError
 from engine.runtime.backend import Cache, HostCache, Step, check_finite, check_inputs
 from engine.runtime.spec import DECODER, VISION, Bundle, GraphSpec
 
-_CHIPS = 8  # a vision call's chips; the activations of more fall out of the processor's cache
+_WORKERS = 8  # more threads than these share the work of one call: Python serves no more at once
 
 
 class OrtBackend:
@@ -22,14 +22,18 @@ class OrtBackend:
 
     name = "ort fp32"
     max_rows: int | None = None
+    batch = 8  # the activations of more fall out of the processor's cache
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         model = bundle.manifest.model
         self._cache_shape = (2 * model.layers, model.kv_heads, model.head_dim)
         self._vocabulary = model.vocabulary
         self._graphs = bundle.manifest.graphs
-        self._vision = _session(bundle.file(VISION), threads, self._graphs["vision"])
-        self._decoder = _session(bundle.file(DECODER), threads, self._graphs["decoder"])
+        threads = threads or os.cpu_count() or 1
+        self.workers = min(threads, _WORKERS)
+        each = threads // self.workers
+        self._vision = _session(bundle.file(VISION), each, self._graphs["vision"])
+        self._decoder = _session(bundle.file(DECODER), each, self._graphs["decoder"])
         names = [spec.name for spec in self._graphs["decoder"].inputs]
         self._past = [name for name in names if name.startswith("past_") and name != "past_len"]
         self._present = [name.replace("past_", "present_") for name in self._past]
@@ -52,15 +56,9 @@ class OrtBackend:
         }  # fmt: skip
         check_inputs(self._graphs["vision"], tensors)
         try:
-            parts = [
-                self._vision.run(
-                    ["visual"], {name: each[start : start + _CHIPS] for name, each in tensors.items()}
-                )[0]
-                for start in range(0, len(patches), _CHIPS)
-            ]
+            visual: NDArray[np.float32] = self._vision.run(["visual"], tensors)[0]
         except Exception as error:  # the bindings raise plain classes of their own
             raise BackendError(f"ONNX Runtime failed in {VISION}: {error}") from error
-        visual: NDArray[np.float32] = np.concatenate(parts)
         check_finite("visual", visual)
         return visual
 
@@ -103,9 +101,9 @@ class OrtBackend:
         return logits
 
 
-def _session(path: Path, threads: int | None, expected: GraphSpec) -> Any:
+def _session(path: Path, threads: int, expected: GraphSpec) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Two sessions whose idle threads spin take each other's cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

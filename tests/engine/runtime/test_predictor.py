@@ -16,7 +16,8 @@ from engine.model.nano import build_tokenizer
 from engine.runtime import spec
 from engine.runtime.backend import HostCache, Step
 from engine.runtime.grammar import DetectionGrammar
-from engine.runtime.predictor import Predictor, chip_box, lay_out
+from engine.runtime.predictor import Predictor, chip_box
+from engine.runtime.prompts import lay_out
 from engine.runtime.text import (
     END_OF_TURN,
     IMAGE_TOKEN,
@@ -36,6 +37,8 @@ class ScriptedBackend:
 
     name = "scripted"
     max_rows: int | None = None
+    batch = 8
+    workers = 1
 
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
