@@ -21,6 +21,7 @@ from engine.runtime.spec import Bundle, GraphSpec
 # Modules are imported when asked for: each needs a package that another installation may lack.
 BACKENDS = {
     "ort": "engine.runtime.ort:OrtBackend",
+    "ort-int8": "engine.runtime.ort:Int8OrtBackend",
     "tensorrt": "engine.runtime.tensorrt:TensorRtBackend",
 }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from engine.errors import InputError
@@ -132,9 +133,28 @@ def patches(
         raise InputError(f"got chips of shape {chips.shape}, expected [B, 3, H, H]")
     if size_px % (patch_px * merge):
         raise InputError(f"got a size of {size_px} px, expected a multiple of {patch_px * merge}")
-    m = enlargement(chips.shape[2], size_px)
-    image = np.clip(m @ (chips.astype(np.float32) / 127.5 - 1) @ m.T, -1, 1)
+    count, _, side, _ = chips.shape
     units = size_px // (patch_px * merge)
-    grid = image.reshape(len(chips), 3, units, merge, patch_px, units, merge, patch_px)
-    ordered = grid.transpose(0, 2, 5, 3, 6, 1, 4, 7)
-    return np.ascontiguousarray(ordered.reshape(len(chips), (units * merge) ** 2, 3 * patch_px**2))
+    pixels = chips.astype(np.float32)
+    pixels *= 1 / 127.5
+    pixels -= 1
+    wide = (pixels.reshape(-1, side) @ enlargement(side, size_px).T).reshape(count, 3, side, size_px)
+    image = _enlarge_rows(wide, size_px, units)
+    grid = image.reshape(count, 3, units, merge, patch_px, units, merge, patch_px)
+    out = np.empty((count, units, units, merge, merge, 3, patch_px, patch_px), np.float32)
+    np.clip(grid.transpose(0, 2, 5, 3, 6, 1, 4, 7), -1, 1, out=out)
+    return out.reshape(count, (units * merge) ** 2, 3 * patch_px**2)
+
+
+def _enlarge_rows(wide: NDArray[np.float32], size_px: int, units: int) -> NDArray[np.float32]:
+    """Enlarge the rows of images, [B, 3, H, W]: unit by unit, since a unit depends on few rows."""
+    count, bands, side, width = wide.shape
+    matrix, unit, own = enlargement(side, size_px), size_px // units, side // units
+    if own * units != side or units < 3:
+        return matrix @ wide
+    # Every unit has the same taps, two rows around its own; at the edges rows are repeated, as in the matrix.
+    taps = np.ascontiguousarray(matrix[unit : 2 * unit, own - 2 : 2 * own + 2])
+    padded = np.concatenate((wide[:, :, :1], wide[:, :, :1], wide, wide[:, :, -1:], wide[:, :, -1:]), axis=2)
+    strides = (*padded.strides[:2], own * padded.strides[2], *padded.strides[2:])
+    rows = as_strided(padded, (count, bands, units, own + 4, width), strides, writeable=False)
+    return np.matmul(taps, rows).reshape(count, bands, size_px, width)

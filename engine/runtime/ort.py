@@ -1,4 +1,8 @@
-"""ONNX Runtime on the CPU. Caches are bound in place: the decoder writes into the caller's buffers."""
+"""ONNX Runtime on the CPU, in float32 and in 8 bit.
+
+Caches are bound in place: the decoder writes into the caller's buffers. Each of several workers calls with a
+thread of its own, which two cores serve better than two threads that share each product.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.errors import ArtifactError, BackendError, InputError
 from engine.runtime.backend import Cache, HostCache, Step, check_finite, check_inputs
-from engine.runtime.spec import DECODER, VISION, Bundle, GraphSpec
+from engine.runtime.spec import DECODER, DECODER_INT8, VISION, VISION_INT8, Bundle, GraphSpec
 
 _WORKERS = 8  # more threads than these share the work of one call: Python serves no more at once
 
@@ -21,6 +25,7 @@ class OrtBackend:
     """The two graphs of a bundle as two sessions; see ``engine.runtime.backend.Backend``."""
 
     name = "ort fp32"
+    files = (VISION, DECODER)
     max_rows: int | None = None
     batch = 8  # the activations of more fall out of the processor's cache
 
@@ -32,8 +37,8 @@ class OrtBackend:
         threads = threads or os.cpu_count() or 1
         self.workers = min(threads, _WORKERS)
         each = threads // self.workers
-        self._vision = _session(bundle.file(VISION), each, self._graphs["vision"])
-        self._decoder = _session(bundle.file(DECODER), each, self._graphs["decoder"])
+        self._vision = _session(bundle.file(self.files[0]), each, self._graphs["vision"])
+        self._decoder = _session(bundle.file(self.files[1]), each, self._graphs["decoder"])
         names = [spec.name for spec in self._graphs["decoder"].inputs]
         self._past = [name for name in names if name.startswith("past_") and name != "past_len"]
         self._present = [name.replace("past_", "present_") for name in self._past]
@@ -58,7 +63,7 @@ class OrtBackend:
         try:
             visual: NDArray[np.float32] = self._vision.run(["visual"], tensors)[0]
         except Exception as error:  # the bindings raise plain classes of their own
-            raise BackendError(f"ONNX Runtime failed in {VISION}: {error}") from error
+            raise BackendError(f"ONNX Runtime failed in {self.files[0]}: {error}") from error
         check_finite("visual", visual)
         return visual
 
@@ -96,9 +101,24 @@ class OrtBackend:
         try:
             self._decoder.run_with_iobinding(binding)
         except Exception as error:  # as above
-            raise BackendError(f"ONNX Runtime failed in {DECODER}: {error}") from error
+            raise BackendError(f"ONNX Runtime failed in {self.files[1]}: {error}") from error
         check_finite("logits", logits)
         return logits
+
+
+class Int8OrtBackend(OrtBackend):
+    """The same with the graphs whose products with weights are in 8 bit, where the bundle has them."""
+
+    name = "ort int8"
+    files = (VISION_INT8, DECODER_INT8)
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if missing := set(self.files) - set(bundle.manifest.files):
+            raise ArtifactError(
+                f"got bundle {bundle.path} without {sorted(missing)}, expected both for backend ort-int8: "
+                "export it anew with --int8, or take backend ort"
+            )
+        super().__init__(bundle, threads)
 
 
 def _session(path: Path, threads: int, expected: GraphSpec) -> Any:

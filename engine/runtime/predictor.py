@@ -36,11 +36,12 @@ CACHE_BYTES = 2 << 30
 
 
 class _Caller:
-    """One call of ``ask``: its answers, as they come in."""
+    """One call of ``ask``: its answers as they come in, and how many it was told of."""
 
     def __init__(self, count: int) -> None:
         self.answers: list[Answer | None] = [None] * count
         self.left = count
+        self.told = 0
         self.error: BaseException | None = None
 
 
@@ -146,18 +147,16 @@ class Predictor:
         return step.visual, self.backend.decode(step, cache, 0)
 
     def _wait(self, caller: _Caller, progress: Callable[[int], None] | None) -> None:
-        told = 0
-        while True:
+        count = len(caller.answers)
+        while caller.told < count:
             with self._turn:
-                self._turn.wait_for(lambda: caller.error or len(caller.answers) - caller.left > told)
+                self._turn.wait_for(lambda: caller.error or count - caller.left > caller.told)
                 if caller.error is not None:
                     raise caller.error
-                left, ended = caller.left, len(caller.answers) - caller.left
+                ended = count - caller.left
             if progress is not None:
-                progress(ended - told)
-            told = ended
-            if not left:
-                return
+                progress(ended - caller.told)
+            caller.told = ended
 
     def _hire(self) -> None:
         """Let as many workers run as there is work for."""
