@@ -24,6 +24,7 @@ DECODER = "decoder.onnx"
 VISION_INT8 = "vision.int8.onnx"  # the same graphs with products in 8 bit, for the CPU; a bundle may lack them
 DECODER_INT8 = "decoder.int8.onnx"
 TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"  # of transformers; with it, the torch model can be made anew from the graphs
 GOLDEN = "golden.npz"
 CARD = "model-card.md"
 
