@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from engine.runtime.land import Coastline
-from engine.runtime.predictor import Predictor
+from engine.runtime.parity import open_checked
 
 from .agent import Process
 from .config import Settings
@@ -32,8 +32,17 @@ def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]
         ArtifactError: the engine bundle does not fit.
         ConfigError: a layer cannot be read.
         InputError: a sea in the settings has no such name.
+        ParityError: the engine does not answer golden chips as the reference did.
     """
-    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+    engine = settings.engine
+    predictor = open_checked(
+        engine.bundle,
+        engine.backend,
+        engine.threads,
+        engine.parity_chips,
+        fall_back=engine.parity_failure == "fall_back",
+        cache_bytes=int(engine.cache_gib * 2**30),
+    )
     coastline = Coastline.load(settings.land.inland_water)
     prior = _open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))

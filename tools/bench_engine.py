@@ -2,10 +2,10 @@
 
     make bench-engine [BUNDLE=folder] [BACKEND=ort|ort-int8|torch|tensorrt] [ARGS="--chips 192"]
 
-Chips are simulated, in the mix that the prescreen leaves: most of them hold nothing. Both sides start from the
-chip's pixels. ``generate`` answers greedily at several batch sizes; so does the engine here, with a floor of
-one half, so that both write the same answers; one more line has the bundle's own floor. What is timed takes
-turns, and each figure is the best of its rounds, since other work on the machine only slows down.
+Chips are simulated, in the mix that the prescreen leaves: most of them hold nothing. Both sides start from
+the chip's pixels. ``generate`` answers greedily at several batch sizes; so does the engine here, with a floor
+of one half, so that both write the same answers; one more line has the bundle's own floor. What is timed
+takes turns, and each figure is the best of its rounds, since other work on the machine only slows down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from engine.runtime.prior import Prior
 from engine.runtime.spec import Bundle
 from engine.runtime.text import END_OF_TURN, IMAGE_TOKEN, Request, prompt
 
-_console = Console()
+_console = Console(stderr=True)
 
 
 def draw(count: int, empty: float, seed: int) -> list[Request]:
@@ -103,7 +103,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def flops(model: Any, bundle: Bundle, prompt_tokens: int, answer_tokens: float) -> dict[str, float]:
-    """Return the products' floating-point operations for a chip, in 10^9: two a weight and token, attention beside.
+    """Return the floating-point operations of a chip's products, in 10^9.
 
     The decoder's last layer needs keys and values only, but for the one token that is answered for.
     """
@@ -122,7 +122,9 @@ def flops(model: Any, bundle: Bundle, prompt_tokens: int, answer_tokens: float) 
     layers, size = text.num_hidden_layers, text.hidden_size
     reading = prompt_tokens * ((layers - 1) * (key_value + rest + prompt_tokens * size) + key_value) + rest
     reading += size * text.vocab_size
-    writing = answer_tokens * (layers * (key_value + rest + 2 * prompt_tokens * size) + size * text.vocab_size)
+    writing = answer_tokens * (
+        layers * (key_value + rest + 2 * prompt_tokens * size) + size * text.vocab_size
+    )
     return {name: 2e-9 * float(each) for name, each in
             (("vision", looking), ("prompt", reading), ("answer", writing))}  # fmt: skip
 
@@ -139,7 +141,9 @@ def peak_gflops(threads: int) -> float:
 
 def main(
     bundle: Annotated[Path | None, typer.Option(help="Bundle; else the one that ships.")] = None,
-    backend: Annotated[list[str] | None, typer.Option(help="Backends; else ort, and ort-int8 if it is there.")] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Backends; else ort, and ort-int8 if it is there.")
+    ] = None,
     chips: Annotated[int, typer.Option(help="Chips of a round.")] = 96,
     empty: Annotated[float, typer.Option(help="Share of chips without an object.")] = 0.69,
     batches: Annotated[str, typer.Option(help="Batch sizes of generate.")] = "1,8,16,32",
@@ -148,7 +152,6 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Threads; else all cores.")] = None,
     dtype: Annotated[str, typer.Option(help="Of generate: float32 or bfloat16.")] = "float32",
     seed: Annotated[int, typer.Option(help="Of the chips.")] = 20261125,
-    prepare: Annotated[Path | None, typer.Option(help="Keep or take the drawn chips here.")] = None,
 ) -> None:
     """Measure chips and tokens per second."""
     import torch
@@ -157,10 +160,12 @@ def main(
     torch.set_num_threads(threads)
     opened = Bundle.open(bundle)
     names = backend or ["ort", *(["ort-int8"] if "vision.int8.onnx" in opened.manifest.files else [])]
+    _console.print(f"{chips} chips are drawn, {names} are opened", style="dim")
     requests = draw(chips, empty, seed)
     greedy = Bundle(opened.path, opened.manifest.model_copy(update={"score_floor": 0.5}), opened.bundle_id)
     generate = Generate(opened, dtype)
     works: dict[str, Callable[[], Any]] = {}
+    warm: list[Callable[[], Any]] = [lambda: generate(requests[:8], 8)]
     for size in map(int, batches.split(",")):
         # One at a time is slow and steady: fewer chips tell as much.
         some = requests[: max(8, chips // 6)] if size == 1 else requests
@@ -169,15 +174,17 @@ def main(
         loaded = load_backend(name, opened, threads)
         for count in map(int, rows.split(",")):
             predictor = Predictor(greedy, loaded, rows=count)
+            warm.append(lambda p=predictor: p.ask(requests[:16]))
             works[f"{loaded.name}, {count} rows"] = lambda p=predictor: p.ask(requests)
         own = Predictor(opened, loaded, rows=max(map(int, rows.split(","))))
         works[f"{loaded.name}, floor {opened.manifest.score_floor:g}"] = lambda p=own: p.ask(requests)
-    for work in works.values():  # kernels chosen, caches allocated
+    for work in warm:  # kernels chosen, caches allocated
         work()
     best: dict[str, tuple[float, Any]] = {}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, work in works.items():
             seconds, out = timed(work)
+            _console.print(f"round {turn + 1}: {name}: {len(out) / seconds:.1f} chips/s", style="dim")
             best[name] = min(best.get(name, (np.inf, None)), (seconds, out), key=lambda each: each[0])
     report(best, opened, generate, threads, requests, dtype)
 
@@ -220,16 +227,18 @@ def report(
     empty = float(np.mean([len(each) <= 2 for each in words]))
     weights = generate.model.num_parameters() * 4e-6
     _console.print(
-        f"bundle {bundle.bundle_id}, {len(requests)} chips, {empty:.2f} answered as empty, {written:.1f} tokens "
-        f"an answer, prompts of {length}; {threads} threads, {os.cpu_count()} cores\n"
-        f"roofline of float32: {', '.join(f'{name} {each:.3f}' for name, each in work.items())} GFLOP a chip, "
-        f"{peak:.0f} GFLOP/s in a large product: {roof:.0f} chips/s; weights {weights:.1f} MB, which caches hold"
+        f"bundle {bundle.bundle_id}, {len(requests)} chips, {empty:.2f} answered as empty, {written:.1f} "
+        f"tokens an answer, prompts of {length}; {threads} threads, {os.cpu_count()} cores\n"
+        f"roofline of float32: {', '.join(f'{name} {each:.3f}' for name, each in work.items())} GFLOP a "
+        f"chip, {peak:.0f} GFLOP/s in a large product: {roof:.0f} chips/s; weights {weights:.1f} MB, read "
+        "from the processor's cache"
     )
     print(json.dumps({
         "bundle": bundle.bundle_id, "chips": len(requests), "empty": round(empty, 3), "threads": threads,
         "chips_s": {name: round(rate, 1) for name, rate in chips_s.items()},
         "tokens_s": {name: round(rate * float(np.mean(tokens[name])), 1) for name, rate in chips_s.items()},
-        "reference": reference, "times_reference": {n: round(r / chips_s[reference], 2) for n, r in chips_s.items()},
+        "reference": reference,
+        "times_reference": {n: round(r / chips_s[reference], 2) for n, r in chips_s.items()},
         "same_text": {name: round(each, 3) for name, each in same.items()}, "dtype": dtype,
         "gflop_a_chip": {name: round(each, 4) for name, each in work.items()}, "peak_gflop_s": round(peak, 1),
     }))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Graphs in float32 to graphs whose products with weights are computed in 8 bit, for ONNX Runtime's CPU kernels.
+"""Graphs in float32 to graphs that multiply with weights in 8 bit, for ONNX Runtime on the CPU.
 
 Weights become int8, each column with a scale of its own. What they are multiplied with becomes uint8 under a
 fixed scale: measured on calibration chips, so that an answer depends on its own chip alone and not on what
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from engine.runtime.spec import DECODER, DECODER_INT8, VISION, VISION_INT8, Bund
 from engine.runtime.text import Request
 
 _LEAST = 64 * 64  # smaller weights are not worth two more operators
-_RANGE_SHARE = 1.0
 
 
 def quantise(bundle: Bundle, requests: Sequence[Request], threads: int | None = None) -> None:
@@ -41,7 +39,9 @@ def quantise(bundle: Bundle, requests: Sequence[Request], threads: int | None = 
     """
     graphs = {name: onnx.load(bundle.file(name)) for name in (VISION, DECODER)}
     products = {name: _products(model.graph) for name, model in graphs.items()}
-    observer = _Observer(bundle, {name: [each.input[0] for each in found] for name, found in products.items()})
+    observer = _Observer(
+        bundle, {name: [each.input[0] for each in found] for name, found in products.items()}
+    )
     Predictor(bundle, observer).ask(requests)
     for name, target in ((VISION, VISION_INT8), (DECODER, DECODER_INT8)):
         _rewrite(graphs[name], products[name], observer.ranges)
@@ -168,9 +168,7 @@ def _rewrite(model: Any, products: Sequence[Any], ranges: dict[str, tuple[float,
             step, zero = _uint8(*ranges[x])
             _add(graph, f"{x}.scale", step)
             _add(graph, f"{x}.zero", zero)
-            nodes.append(
-                helper.make_node("QuantizeLinear", [x, f"{x}.scale", f"{x}.zero"], [f"{x}.uint8"])
-            )
+            nodes.append(helper.make_node("QuantizeLinear", [x, f"{x}.scale", f"{x}.zero"], [f"{x}.uint8"]))
         inputs = [f"{x}.uint8", f"{name}.int8", f"{x}.scale", f"{name}.scale", f"{x}.zero", "", bias]
         nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft"))
     del graph.node[:]

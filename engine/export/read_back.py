@@ -96,7 +96,12 @@ def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Te
             bias = [named[f"{given}{name}.bias"] for name in ("first", "second", "value")]
             out[f"{to}attn.qkv.weight"] = _arranged(own[:3], heads)
             out[f"{to}attn.qkv.bias"] = _arranged(bias, heads)
-            names = {"out": "attn.proj", "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+            names = {
+                "out": "attn.proj",
+                "gate": "mlp.gate_proj",
+                "up": "mlp.up_proj",
+                "down": "mlp.down_proj",
+            }
             own = own[2:]
         else:
             names = {name: name for name in ("attn.proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
@@ -127,7 +132,10 @@ def _decoder(graph: _Graph, config: Any) -> dict[str, Tensor]:
     if len(products) != 6 * layers + 1:
         raise ArtifactError(f"got {len(products)} products in {DECODER}, expected {6 * layers + 1}")
     scale = (config.hidden_size // config.num_attention_heads) ** 0.5
-    out = {"model.language_model.embed_tokens.weight": named["embedding.weight"], "lm_head.weight": products[-1]}
+    out = {
+        "model.language_model.embed_tokens.weight": named["embedding.weight"],
+        "lm_head.weight": products[-1],
+    }
     out["model.language_model.norm.weight"] = named["norm.weight"]
     for layer in range(layers):
         key_value, query, output, gate, up, down = products[6 * layer :][:6]

@@ -1,9 +1,9 @@
 """The vision tower and TLM as they are exported: the same numbers as the model, in fewer passes over memory.
 
-On a CPU half of the tower's time goes into what is no matrix product. Here rows of all images form one matrix,
-so that a bias is added by the product itself; queries and keys come out of their product with the halves
-that rotate into each other apart, so that rotation is six passes without moving anything; norms are written
-as runtimes recognise them.
+On a CPU half of the tower's time goes into what is no matrix product. Here rows of all images form one
+matrix, so that a bias is added by the product itself; queries and keys come out of their products with the
+halves that rotate into each other apart, so that rotation is six passes without moving anything; norms are
+written as runtimes recognise them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class _Block(nn.Module):
     def _attend(self, x: Tensor, batch: int) -> Tensor:
         rows, width = x.shape
         # Products of their own: splitting one's result costs more than it saves.
-        first, second, v = (each(x).reshape(batch, -1, width) for each in (self.first, self.second, self.value))
+        first, second, v = (
+            each(x).reshape(batch, -1, width) for each in (self.first, self.second, self.value)
+        )
         turned = (first * self.cos - second * self.sin, second * self.cos + first * self.sin)
         length = self.window or int(self.cos.shape[1])
         both = torch.stack(turned, dim=2)  # [B, L, half, (q and k) * heads * D / 2]
@@ -114,7 +116,7 @@ class _Norm(nn.Module):
 
 
 def _rearranged(qkv: Any, heads: int) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-    """Return the products of the first halves of all heads of queries and keys, the second, and the values."""
+    """Return products: first halves of all heads of queries and keys, their second halves, values."""
     width = qkv.weight.shape[0] // 3
     index = torch.arange(2 * width).reshape(2, heads, 2, width // heads // 2).permute(2, 0, 1, 3).reshape(-1)
     parts = (*index.chunk(2), torch.arange(2 * width, 3 * width))

@@ -23,6 +23,7 @@ BACKENDS = {
     "ort": "engine.runtime.ort:OrtBackend",
     "ort-int8": "engine.runtime.ort:Int8OrtBackend",
     "tensorrt": "engine.runtime.tensorrt:TensorRtBackend",
+    "torch": "engine.export.reference:open_torch",  # offline: what the daemon imports has no torch
 }
 
 

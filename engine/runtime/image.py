@@ -26,6 +26,8 @@ ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 # (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
 # their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.
 CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
+# A larger product is shared among threads by OpenBLAS: no good where each worker has a thread of its own.
+_ALONE = 1 << 18
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
 
 
@@ -138,7 +140,9 @@ def patches(
     pixels = chips.astype(np.float32)
     pixels *= 1 / 127.5
     pixels -= 1
-    wide = (pixels.reshape(-1, side) @ enlargement(side, size_px).T).reshape(count, 3, side, size_px)
+    block = next(rows for rows in range(side, 0, -1) if side % rows == 0 and rows * side * size_px <= _ALONE)
+    wide = pixels.reshape(-1, block, side) @ enlargement(side, size_px).T
+    wide = wide.reshape(count, 3, side, size_px)
     image = _enlarge_rows(wide, size_px, units)
     grid = image.reshape(count, 3, units, merge, patch_px, units, merge, patch_px)
     out = np.empty((count, units, units, merge, merge, 3, patch_px, patch_px), np.float32)

@@ -39,7 +39,7 @@ def ask(
     if not full:
         return answers
     pieces = predictor.ask([part for i in full for part in split(requests[i])])
-    chip = predictor.manifest.chip
+    chip = predictor.bundle.manifest.chip
     for place, i in enumerate(full):
         own = pieces[_COUNT * place :][:_COUNT]
         answers[i] = join(own, chip.enlarged_px / chip.size_px, chip.size_px)

@@ -21,7 +21,9 @@ FORMAT: Literal["fusar.bundle/1"] = "fusar.bundle/1"
 MANIFEST = "manifest.json"
 VISION = "vision.onnx"
 DECODER = "decoder.onnx"
-VISION_INT8 = "vision.int8.onnx"  # the same graphs with products in 8 bit, for the CPU; a bundle may lack them
+VISION_INT8 = (
+    "vision.int8.onnx"  # the same graphs with products in 8 bit, for the CPU; a bundle may lack them
+)
 DECODER_INT8 = "decoder.int8.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"  # of transformers; with it, the torch model can be made anew from the graphs
@@ -125,7 +127,7 @@ class Tolerance(_Frozen):
     answers: float = Field(default=1.0, ge=0, le=1)
 
 
-# Where a manifest states none. 8 bit and bf16 round visibly: what they are allowed is what evaluation bore out.
+# Where a manifest states none. 8 bit and bf16 round visibly; evaluation says what that costs.
 TOLERANCES = {
     "fp32": Tolerance(tensor=1e-3),
     "fp16": Tolerance(tensor=1e-2, answers=0.95),

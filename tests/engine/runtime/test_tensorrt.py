@@ -18,10 +18,9 @@ import tensorrt_rtx as trt
 from cuda.bindings import runtime as cudart
 
 from engine.errors import ArtifactError, BackendError, DeviceLost, InputError, OutOfMemory
-from engine.export import golden
 from engine.export.build import compiled_graph, profiles_of, prompt_tokens
 from engine.export.precision import specialise
-from engine.runtime import plans
+from engine.runtime import golden, plans
 from engine.runtime.backend import Step, load_backend
 from engine.runtime.cuda import LOST, Cuda, DeviceMemory
 from engine.runtime.ort import OrtBackend
