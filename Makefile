@@ -3,7 +3,7 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags \
+.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags bench-engine \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ bench-sensitivity: $(VENV)/dev  ## simulated ships seen, against the prediction
 
 bench-flags: $(VENV)/dev  ## how often the flags of simulated scenes are right
 	$(BIN)/python tools/bench_flags.py $(ARGS)
+
+bench-engine: $(VENV)/dev  ## chips per second beside transformers' generate; BUNDLE=folder BACKEND=name
+	$(BIN)/python tools/bench_engine.py $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

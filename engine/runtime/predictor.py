@@ -267,7 +267,15 @@ class Predictor:
         text = prompt(request, [self.manifest.chip.tokens] * len(request.chips), spec.question)
         grammar = self._grammars[request.task]
         room = grammar.object_tokens if isinstance(grammar, DetectionGrammar) else 0
-        begin = partial(Writing, grammar, self.manifest.score_floor, spec.max_tokens, room)
+        manifest = self.manifest
+        begin = partial(
+            Writing,
+            grammar,
+            manifest.score_floor,
+            spec.max_tokens,
+            room,
+            coordinates=manifest.score_coordinates,
+        )
         return Row(number, caller, request, self._read(text), begin)
 
     def _read_prompt(self, text: str) -> Prompt:

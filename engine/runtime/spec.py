@@ -157,6 +157,7 @@ class Manifest(_Frozen):
         score_floor: a list goes on while the probability of another object exceeds this.
         files: every other file of the folder.
         training: where the weights come from (free form).
+        score_coordinates: power of the coordinates' probability in a score; 0 leaves it out.
         parity: what each precision is allowed; TOLERANCES for those that are not stated.
     """
 
@@ -175,6 +176,7 @@ class Manifest(_Frozen):
     score_floor: float = Field(default=0.1, gt=0, lt=1)
     files: dict[str, FileEntry]
     training: dict[str, Any] = Field(default_factory=dict)
+    score_coordinates: float = Field(default=0.0, ge=0, le=4)
     parity: dict[str, Tolerance] = Field(default_factory=dict)
 
     def tolerance(self, precision: str) -> Tolerance:

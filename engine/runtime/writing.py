@@ -2,17 +2,22 @@
 
 A list goes on while the probability of another object exceeds a floor, even where ending it is likelier:
 the score of an object, not the decoder, sets the operating point. An object's score is the probability of
-going on times the probability of its label.
+going on times the probability of its label, and times that of its coordinates to a power that the bundle
+states. A coordinate's probability is that of the numbers near the one that is written, since its neighbours
+say nearly the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.runtime.grammar import END, Grammar, State
+
+_NEAR = 0.02  # of the largest number: how far a coordinate may be and still be the same
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Writing:
         tokens: what is written.
         fresh: the last of the tokens, which the decoder has not read yet.
         scores: one an object begun.
+        coordinates: power of the coordinates' probability in a score; 0 leaves it out.
         saturated: whether the length limit ended the answer.
     """
 
@@ -38,6 +44,7 @@ class Writing:
     fresh: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     saturated: bool = False
+    coordinates: float = 0.0
     _state: int = 0
 
     @property
@@ -83,4 +90,26 @@ class Writing:
         best = int(np.argmax(weights))
         if state.labels:
             self.scores[-1] *= float(weights[best] / weights.sum())
+        if self.coordinates and self.scores and state.digits.any():
+            # Weights that do not fit stand at -1.
+            self.scores[-1] *= _located(self.grammar, state, np.maximum(weights, 0), best) ** self.coordinates
         return int(state.tokens[best])
+
+
+def _located(grammar: Grammar, state: State, weights: NDArray[np.float64], best: int) -> float:
+    """Return the share of the numbers near the one chosen, to the power of a quarter: four make a box.
+
+    Where a tokenizer spells numbers digit by digit, one digit says too little: 1.
+    """
+    numbers = _numbers(grammar, state)
+    if numbers.max() < 10 or numbers[best] < 0:
+        return 1.0
+    near = (numbers >= 0) & (np.abs(numbers - numbers[best]) <= _NEAR * numbers.max())
+    return float(weights[near].sum() / weights[numbers >= 0].sum()) ** 0.25
+
+
+@lru_cache(maxsize=64)
+def _numbers(grammar: Grammar, state: State) -> NDArray[np.int64]:
+    """Return the number that each token of a state writes whole, -1 where it writes none."""
+    words = [grammar.text([int(token)]).strip() for token in state.tokens]
+    return np.array([int(word) if word.isdecimal() else -1 for word in words])
