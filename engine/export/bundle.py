@@ -47,6 +47,7 @@ def export(
     sensors: Sequence[str] = ("Sentinel-1 IW",),
     spacing_m: float = 10.0,
     score_floor: float = 0.1,
+    score_coordinates: float = 1.0,
     calibration: spec.Calibration | None = None,
     training: dict[str, Any] | None = None,
     int8: bool = False,
@@ -65,6 +66,7 @@ def export(
         sensors: what it was trained on, as the prompt states it.
         spacing_m: pixel spacing it was trained on.
         score_floor: a list goes on above this probability of another object.
+        score_coordinates: power of the coordinates' probability in a score.
         calibration: of the scores; without it, none.
         training: a record of the training, kept in the manifest.
         int8: whether to add graphs in 8 bit, calibrated on simulated chips; they are left out where they do
@@ -103,6 +105,7 @@ def export(
         graphs={"vision": read_graph(out / spec.VISION), "decoder": read_graph(out / spec.DECODER)},
         calibration=calibration or spec.Calibration(),
         score_floor=score_floor,
+        score_coordinates=score_coordinates,
         files=entries(out),
         training=training or {},
     )

@@ -24,6 +24,9 @@ def export(
     task: Annotated[list[str] | None, typer.Option(help="Task it was trained on; repeat.")] = None,
     sensor: Annotated[list[str] | None, typer.Option(help="Sensor it was trained on; repeat.")] = None,
     score_floor: Annotated[float, typer.Option(help="A list goes on above this probability.")] = 0.1,
+    score_coordinates: Annotated[
+        float, typer.Option(help="Power of the coordinates' probability in a score; 0 leaves it out.")
+    ] = 1.0,
     record: Annotated[Path | None, typer.Option(help="Training record, JSON.")] = None,
     int8: Annotated[bool, typer.Option(help="Add graphs in 8 bit, if they pass the gate.")] = True,
 ) -> None:
@@ -43,6 +46,7 @@ def export(
             tasks=task or ("detection", "description"),
             sensors=sensor or ("Sentinel-1 IW",),
             score_floor=score_floor,
+            score_coordinates=score_coordinates,
             training=training,
             int8=int8,
             progress=lambda stage: status.update(f"exporting: {stage}"),
