@@ -20,7 +20,7 @@ from engine.runtime.spec import Manifest
 from engine.runtime.text import Request
 from engine.runtime.writing import Writing
 
-_COLUMNS = 64  # caches grow by so many columns
+COLUMNS = 64  # caches grow by so many columns
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +138,7 @@ class Decoding:
     def _room(self, rows: Sequence[Row], tokens: int) -> Cache:
         """Make room for so many new tokens in each row."""
         need = max(row.used for row in rows) + tokens
-        columns = (need + _COLUMNS - 1) // _COLUMNS * _COLUMNS
+        columns = -(-need // COLUMNS) * COLUMNS
         if self._cache is None:
             self._cache = self._backend.allocate(self.rows, columns)
         elif columns > self._cache.columns:

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from engine.errors import ArtifactError, InputError, OutOfMemory
 from engine.runtime.backend import Backend, load_backend
-from engine.runtime.decoding import Decoding, Row
+from engine.runtime.decoding import COLUMNS, Decoding, Row
 from engine.runtime.grammar import DetectionGrammar, Grammar, TextGrammar
 from engine.runtime.prompts import Prompt, lay_out, longest
 from engine.runtime.spec import TOKENIZER, Bundle, Manifest
@@ -239,7 +239,8 @@ class Predictor:
     def _row_bytes(self) -> int:
         """Return what the caches of one answer take at most, in float32."""
         manifest = self.manifest
-        columns = longest(manifest, self._tokenizer) + max(s.max_tokens for s in manifest.tasks.values())
+        tokens = longest(manifest, self._tokenizer) + max(s.max_tokens for s in manifest.tasks.values())
+        columns = -(-tokens // COLUMNS) * COLUMNS
         return 2 * 4 * manifest.model.layers * manifest.model.kv_heads * manifest.model.head_dim * columns
 
     def _grammar(self, task: str) -> Grammar:
