@@ -48,8 +48,11 @@ def load_model(bundle: Bundle) -> tuple[FusarGpt, Any]:
     tlm_weights = vision.products[-2:]
     hidden = tlm_weights[0].shape[0]
     tlm = TokenwiseModulation(TlmConfig(config.text_config.hidden_size, hidden)).eval()
-    state = {f"mlp.{index}.weight": weight for index, weight in zip((0, 2), tlm_weights, strict=True)}
-    tlm.load_state_dict(state | {name: vision.named[f"tlm.{name}"] for name in ("mlp.0.bias", "mlp.2.bias")})
+    state = {}
+    for index, weight in zip((0, 2), tlm_weights, strict=True):
+        state[f"mlp.{index}.weight"] = weight
+        state[f"mlp.{index}.bias"] = vision.vector(f"tlm.mlp.{index}.bias", len(weight))
+    tlm.load_state_dict(state)
     tower = config.vision_config
     weights = _vision(vision, tower.depth, tower.num_heads, tower.patch_size)
     weights |= _decoder(decoder, config.text_config)
@@ -77,10 +80,19 @@ class _Graph:
             turned = any(each.name == "transB" and each.i for each in node.attribute)
             self.products.append(weight if turned else weight.T.contiguous())
 
+    def vector(self, name: str, size: int) -> Tensor:
+        """Return a bias or a norm's weight; of equal ones, as untrained ones are, the graph keeps one name."""
+        kind = name.rpartition(".")[2]
+        alike = (each for given, each in self.named.items() if given.endswith(kind) and each.shape == (size,))
+        found = self.named.get(name, next(alike, None))
+        if found is None:
+            raise ArtifactError(f"got no {name} of {size} values in the graph, expected one: export it anew")
+        return found
+
 
 def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Tensor]:
     named, products = graph.named, graph.products[:-2]
-    split = "blocks.0.first.bias" in named  # the form of engine.export.tower; before it, the tower's own
+    split = "embedding" in named  # the form of engine.export.tower; before it, the tower's own
     per_block = 7 if split else 5
     frames = named.get("tower.tower.patch_embed.proj.weight")
     if frames is None:  # both frames of a still image are equal: the two frames' weights were added up
@@ -88,12 +100,13 @@ def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Te
         frames = torch.cat((frame, torch.zeros_like(frame)), 2)
     if len(products) != per_block * depth + 2:
         raise ArtifactError(f"got {len(products)} products in {VISION}, expected {2 + per_block * depth}")
+    width = len(frames)
     out = {"patch_embed.proj.weight": frames}
     for block in range(depth):
         own = products[per_block * block :][:per_block]
         to, given = f"blocks.{block}.", f"blocks.{block}." if split else f"tower.tower.blocks.{block}."
         if split:
-            bias = [named[f"{given}{name}.bias"] for name in ("first", "second", "value")]
+            bias = [graph.vector(f"{given}{name}.bias", width) for name in ("first", "second", "value")]
             out[f"{to}attn.qkv.weight"] = _arranged(own[:3], heads)
             out[f"{to}attn.qkv.bias"] = _arranged(bias, heads)
             names = {
@@ -106,16 +119,17 @@ def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Te
         else:
             names = {name: name for name in ("attn.proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
             out[f"{to}attn.qkv.weight"] = own[0]
-            out[f"{to}attn.qkv.bias"] = named[f"{given}attn.qkv.bias"]
+            out[f"{to}attn.qkv.bias"] = graph.vector(f"{given}attn.qkv.bias", 3 * width)
         for weight, (source, name) in zip(own[1:], names.items(), strict=True):
-            out[f"{to}{name}.weight"], out[f"{to}{name}.bias"] = weight, named[f"{given}{source}.bias"]
+            out[f"{to}{name}.weight"] = weight
+            out[f"{to}{name}.bias"] = graph.vector(f"{given}{source}.bias", len(weight))
         for norm in ("norm1.weight", "norm2.weight"):
-            out[f"{to}{norm}"] = named[f"{given}{norm}"]
+            out[f"{to}{norm}"] = graph.vector(f"{given}{norm}", width)
     prefix = "" if split else "tower.tower.merger."
-    out["merger.ln_q.weight"] = named["norm.weight" if split else f"{prefix}ln_q.weight"]
+    out["merger.ln_q.weight"] = graph.vector("norm.weight" if split else f"{prefix}ln_q.weight", width)
     for index, weight in zip((0, 2), products[-2:], strict=True):
         out[f"merger.mlp.{index}.weight"] = weight
-        out[f"merger.mlp.{index}.bias"] = named[f"{prefix}mlp.{index}.bias"]
+        out[f"merger.mlp.{index}.bias"] = graph.vector(f"{prefix}mlp.{index}.bias", len(weight))
     return {f"model.visual.{name}": value for name, value in out.items()}
 
 
@@ -136,20 +150,21 @@ def _decoder(graph: _Graph, config: Any) -> dict[str, Tensor]:
         "model.language_model.embed_tokens.weight": named["embedding.weight"],
         "lm_head.weight": products[-1],
     }
-    out["model.language_model.norm.weight"] = named["norm.weight"]
+    width = config.hidden_size
+    out["model.language_model.norm.weight"] = graph.vector("norm.weight", width)
     for layer in range(layers):
         key_value, query, output, gate, up, down = products[6 * layer :][:6]
         to, given = f"model.language_model.layers.{layer}.", f"layers.{layer}."
         key, value = key_value.chunk(2)
-        key_bias, value_bias = named[f"{given}key_value.bias"].chunk(2)
+        key_bias, value_bias = graph.vector(f"{given}key_value.bias", len(key_value)).chunk(2)
         attention = {
-            "q_proj.weight": query * scale, "q_proj.bias": named[f"{given}query.bias"] * scale,
+            "q_proj.weight": query * scale, "q_proj.bias": graph.vector(f"{given}query.bias", len(query)) * scale,
             "k_proj.weight": key, "k_proj.bias": key_bias,
             "v_proj.weight": value, "v_proj.bias": value_bias,
             "o_proj.weight": output,
         }  # fmt: skip
         out |= {f"{to}self_attn.{name}": each for name, each in attention.items()}
         out |= {f"{to}mlp.{n}_proj.weight": w for n, w in (("gate", gate), ("up", up), ("down", down))}
-        out[f"{to}input_layernorm.weight"] = named[f"{given}input_norm.weight"]
-        out[f"{to}post_attention_layernorm.weight"] = named[f"{given}output_norm.weight"]
+        out[f"{to}input_layernorm.weight"] = graph.vector(f"{given}input_norm.weight", width)
+        out[f"{to}post_attention_layernorm.weight"] = graph.vector(f"{given}output_norm.weight", width)
     return out

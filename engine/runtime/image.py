@@ -155,10 +155,12 @@ def _enlarge_rows(wide: NDArray[np.float32], size_px: int, units: int) -> NDArra
     count, bands, side, width = wide.shape
     matrix, unit, own = enlargement(side, size_px), size_px // units, side // units
     if own * units != side or units < 3:
-        return matrix @ wide
+        whole: NDArray[np.float32] = np.matmul(matrix, wide)
+        return whole
     # Every unit has the same taps, two rows around its own; at the edges rows are repeated, as in the matrix.
     taps = np.ascontiguousarray(matrix[unit : 2 * unit, own - 2 : 2 * own + 2])
     padded = np.concatenate((wide[:, :, :1], wide[:, :, :1], wide, wide[:, :, -1:], wide[:, :, -1:]), axis=2)
     strides = (*padded.strides[:2], own * padded.strides[2], *padded.strides[2:])
     rows = as_strided(padded, (count, bands, units, own + 4, width), strides, writeable=False)
-    return np.matmul(taps, rows).reshape(count, bands, size_px, width)
+    enlarged: NDArray[np.float32] = np.matmul(taps, rows)
+    return enlarged.reshape(count, bands, size_px, width)
