@@ -81,7 +81,7 @@ class _Graph:
             self.products.append(weight if turned else weight.T.contiguous())
 
     def vector(self, name: str, size: int) -> Tensor:
-        """Return a bias or a norm's weight; of equal ones, as untrained ones are, the graph keeps one name."""
+        """Return a bias or a norm's weight; of equal ones, as untrained ones are, a graph keeps one."""
         kind = name.rpartition(".")[2]
         alike = (each for given, each in self.named.items() if given.endswith(kind) and each.shape == (size,))
         found = self.named.get(name, next(alike, None))
@@ -92,7 +92,7 @@ class _Graph:
 
 def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Tensor]:
     named, products = graph.named, graph.products[:-2]
-    split = "embedding" in named  # the form of engine.export.tower; before it, the tower's own
+    split = "embedding" in named  # engine.export.tower's form; before it, the tower's own
     per_block = 7 if split else 5
     frames = named.get("tower.tower.patch_embed.proj.weight")
     if frames is None:  # both frames of a still image are equal: the two frames' weights were added up
@@ -146,10 +146,8 @@ def _decoder(graph: _Graph, config: Any) -> dict[str, Tensor]:
     if len(products) != 6 * layers + 1:
         raise ArtifactError(f"got {len(products)} products in {DECODER}, expected {6 * layers + 1}")
     scale = (config.hidden_size // config.num_attention_heads) ** 0.5
-    out = {
-        "model.language_model.embed_tokens.weight": named["embedding.weight"],
-        "lm_head.weight": products[-1],
-    }
+    out = {"lm_head.weight": products[-1]}
+    out["model.language_model.embed_tokens.weight"] = named["embedding.weight"]
     width = config.hidden_size
     out["model.language_model.norm.weight"] = graph.vector("norm.weight", width)
     for layer in range(layers):
@@ -158,7 +156,8 @@ def _decoder(graph: _Graph, config: Any) -> dict[str, Tensor]:
         key, value = key_value.chunk(2)
         key_bias, value_bias = graph.vector(f"{given}key_value.bias", len(key_value)).chunk(2)
         attention = {
-            "q_proj.weight": query * scale, "q_proj.bias": graph.vector(f"{given}query.bias", len(query)) * scale,
+            "q_proj.weight": query * scale,
+            "q_proj.bias": graph.vector(f"{given}query.bias", len(query)) * scale,
             "k_proj.weight": key, "k_proj.bias": key_bias,
             "v_proj.weight": value, "v_proj.bias": value_bias,
             "o_proj.weight": output,
