@@ -51,7 +51,7 @@ def load_model(bundle: Bundle) -> tuple[FusarGpt, Any]:
     state = {}
     for index, weight in zip((0, 2), tlm_weights, strict=True):
         state[f"mlp.{index}.weight"] = weight
-        state[f"mlp.{index}.bias"] = vision.vector(f"tlm.mlp.{index}.bias", len(weight))
+        state[f"mlp.{index}.bias"] = vision.bias(f"tlm.mlp.{index}.bias", weight)
     tlm.load_state_dict(state)
     tower = config.vision_config
     weights = _vision(vision, tower.depth, tower.num_heads, tower.patch_size)
@@ -73,21 +73,26 @@ class _Graph:
             for each in model.graph.initializer
         }
         self.products: list[Tensor] = []
+        self._biases: dict[int, Tensor] = {}  # of products that add one, by the weight's identity
         for node in model.graph.node:
             if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in self.named:
                 continue
             weight = self.named[node.input[1]]
             turned = any(each.name == "transB" and each.i for each in node.attribute)
             self.products.append(weight if turned else weight.T.contiguous())
+            if len(node.input) > 2:
+                self._biases[id(self.products[-1])] = self.named[node.input[2]]
+
+    def bias(self, name: str, weight: Tensor) -> Tensor:
+        """Return the bias of a product."""
+        found = self._biases.get(id(weight))
+        return self.vector(name, len(weight)) if found is None else found
 
     def vector(self, name: str, size: int) -> Tensor:
-        """Return a bias or a norm's weight; of equal ones, as untrained ones are, a graph keeps one."""
-        kind = name.rpartition(".")[2]
-        alike = (each for given, each in self.named.items() if given.endswith(kind) and each.shape == (size,))
-        found = self.named.get(name, next(alike, None))
-        if found is None:
-            raise ArtifactError(f"got no {name} of {size} values in the graph, expected one: export it anew")
-        return found
+        """Return a bias or a norm's weight; the exporter leaves out those that change nothing."""
+        if name in self.named:
+            return self.named[name]
+        return torch.zeros(size) if name.endswith(".bias") else torch.ones(size)
 
 
 def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Tensor]:
@@ -106,7 +111,10 @@ def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Te
         own = products[per_block * block :][:per_block]
         to, given = f"blocks.{block}.", f"blocks.{block}." if split else f"tower.tower.blocks.{block}."
         if split:
-            bias = [graph.vector(f"{given}{name}.bias", width) for name in ("first", "second", "value")]
+            bias = [
+                graph.bias(f"{given}{name}.bias", each)
+                for name, each in zip(("first", "second", "value"), own[:3], strict=True)
+            ]
             out[f"{to}attn.qkv.weight"] = _arranged(own[:3], heads)
             out[f"{to}attn.qkv.bias"] = _arranged(bias, heads)
             names = {
@@ -122,14 +130,14 @@ def _vision(graph: _Graph, depth: int, heads: int, side_px: int) -> dict[str, Te
             out[f"{to}attn.qkv.bias"] = graph.vector(f"{given}attn.qkv.bias", 3 * width)
         for weight, (source, name) in zip(own[1:], names.items(), strict=True):
             out[f"{to}{name}.weight"] = weight
-            out[f"{to}{name}.bias"] = graph.vector(f"{given}{source}.bias", len(weight))
+            out[f"{to}{name}.bias"] = graph.bias(f"{given}{source}.bias", weight)
         for norm in ("norm1.weight", "norm2.weight"):
             out[f"{to}{norm}"] = graph.vector(f"{given}{norm}", width)
     prefix = "" if split else "tower.tower.merger."
     out["merger.ln_q.weight"] = graph.vector("norm.weight" if split else f"{prefix}ln_q.weight", width)
     for index, weight in zip((0, 2), products[-2:], strict=True):
         out[f"merger.mlp.{index}.weight"] = weight
-        out[f"merger.mlp.{index}.bias"] = graph.vector(f"{prefix}mlp.{index}.bias", len(weight))
+        out[f"merger.mlp.{index}.bias"] = graph.bias(f"{prefix}mlp.{index}.bias", weight)
     return {f"model.visual.{name}": value for name, value in out.items()}
 
 
@@ -154,10 +162,10 @@ def _decoder(graph: _Graph, config: Any) -> dict[str, Tensor]:
         key_value, query, output, gate, up, down = products[6 * layer :][:6]
         to, given = f"model.language_model.layers.{layer}.", f"layers.{layer}."
         key, value = key_value.chunk(2)
-        key_bias, value_bias = graph.vector(f"{given}key_value.bias", len(key_value)).chunk(2)
+        key_bias, value_bias = graph.bias(f"{given}key_value.bias", key_value).chunk(2)
         attention = {
             "q_proj.weight": query * scale,
-            "q_proj.bias": graph.vector(f"{given}query.bias", len(query)) * scale,
+            "q_proj.bias": graph.bias(f"{given}query.bias", query) * scale,
             "k_proj.weight": key, "k_proj.bias": key_bias,
             "v_proj.weight": value, "v_proj.bias": value_bias,
             "o_proj.weight": output,
