@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[Golden, dict[str, NDArray[np.float32]], dict[str, 
         ArtifactError: the file holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} does not read ({error}): copy the bundle anew") from error

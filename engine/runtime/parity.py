@@ -23,6 +23,7 @@ from engine.runtime.text import Answer, parse_detections
 log = logging.getLogger(__name__)
 
 FALLBACK = "ort"
+_SHOWN = 80  # characters of an answer that differs
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def compare(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parit
             same = _same(answer, entry["text"], entry["scores"], predictor, allowed)
             agree += same
             if not same:
-                differences.append(f"{task}, chip {index}: {answer.text!r}, expected {entry['text']!r}")
+                shown = f"{answer.text[:_SHOWN]!r}, expected {entry['text'][:_SHOWN]!r}"
+                differences.append(f"{task}, chip {index}: {shown}")
         counts[task] = (agree, len(answers))
     return Parity(backend.name, allowed, errors, counts, tuple(differences))
 

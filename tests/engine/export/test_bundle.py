@@ -91,7 +91,7 @@ def test_the_gate_sees_other_tensors_boxes_labels_and_scores(
     parity = compare(bundle, OrtBackend(bundle, threads=1))
     kinds = [difference.split(":")[0].split(",")[0] for difference in parity.differences]
     assert kinds == ["visual", "detection", "detection", "description"]
-    with pytest.raises(ParityError, match="4 differences between ort and the torch reference"):
+    with pytest.raises(ParityError, match="4 differences between ort fp32 and the torch reference"):
         verify(bundle, threads=1)
 
 
