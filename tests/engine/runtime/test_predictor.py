@@ -360,7 +360,7 @@ def test_the_exported_bundle_answers_as_the_whole_model_does(
         prior = request.priors[0]
         arrays = (prior.vectors, prior.positions, prior.mask)
         batch = PriorBatch(*(torch.from_numpy(np.ascontiguousarray(each))[None] for each in arrays))
-        writing = Writing(grammar, 0.3, limit, grammar.object_tokens)
+        writing = Writing(grammar, 0.3, limit, grammar.object_tokens, coordinates=1.0)
         start = tokenizer.encode(prompt(request, [81])).ids
         pixels = torch.from_numpy(patches(np.stack(request.chips), 252))
         while not writing.done:
