@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
-	bench-flags bench-ais bench-change bench-alerts \
+	bench-flags bench-ais bench-change bench-alerts bench-engine \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-change: $(VENV)/dev  ## what is told of changes between simulated repeat p
 
 bench-alerts: $(VENV)/dev postgis  ## alerts over 10 million detections and 10,000 areas, against brute force
 	$(BIN)/python tools/bench_alerts.py $(ARGS)
+
+bench-engine: $(VENV)/dev  ## chips per second beside transformers' generate; BUNDLE=folder BACKEND=name
+	$(BIN)/python tools/bench_engine.py $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

@@ -126,11 +126,24 @@ class EngineSettings(Group):
     bundle: Path | None = Field(
         default=None, description="Folder of the engine bundle; the embedded nano by default."
     )
-    backend: Literal["ort", "tensorrt"] = Field(
-        default="ort", description="Runtime of the engine's graphs: ort on the CPU, tensorrt on a GPU."
+    backend: Literal["ort", "ort-int8", "tensorrt"] = Field(
+        default="ort",
+        description="Runtime of the engine's graphs: ort on the CPU, ort-int8 in 8 bit, tensorrt on a GPU.",
     )
     threads: int | None = Field(
         default=None, ge=1, description="Threads of the runtime; all cores by default."
+    )
+    cache_gib: float = Field(
+        default=2.0, gt=0, description="Memory of the keys and values of answers being written, in GiB."
+    )
+    parity_chips: int = Field(
+        default=4,
+        ge=0,
+        description="Golden chips that the backend must answer rightly at the start; 0 for none.",
+    )
+    parity_failure: Literal["refuse", "fall_back"] = Field(
+        default="refuse",
+        description="Where it does not: refuse stops the start, fall_back takes the backend ort.",
     )
 
 

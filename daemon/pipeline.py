@@ -30,6 +30,7 @@ from daemon.scene.info import scene_info
 from daemon.scene.land import SceneLand, relevant
 from daemon.scene.product import open_scene
 from engine.errors import InputError
+from engine.runtime import parts
 from engine.runtime.prior import Prior
 
 if TYPE_CHECKING:
@@ -323,7 +324,7 @@ def _ask(predictor: Predictor, requests: list[Request], report: Callable[[float]
         ended += more
         report(ended / len(requests))
 
-    return predictor.ask(requests, count) if requests else []
+    return parts.ask(predictor, requests, count) if requests else []
 
 
 def _outcome(coverage: Coverage) -> tuple[Outcome, str | None]:

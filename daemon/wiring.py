@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from engine.runtime.land import Coastline
+from engine.runtime.parity import open_checked
 from engine.runtime.predictor import Predictor
 
 from .agent import Process
@@ -28,8 +29,17 @@ def open_engine(settings: Settings) -> Predictor:
 
     Raises:
         ArtifactError: the engine bundle does not fit.
+        ParityError: the engine does not answer golden chips as the reference did.
     """
-    return Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
+    engine = settings.engine
+    return open_checked(
+        engine.bundle,
+        engine.backend,
+        engine.threads,
+        engine.parity_chips,
+        fall_back=engine.parity_failure == "fall_back",
+        cache_bytes=int(engine.cache_gib * 2**30),
+    )
 
 
 def open_changes(

@@ -16,7 +16,7 @@ from engine.evaluate import candidates, dense
 from engine.evaluate.baselines import find_all
 from engine.evaluate.recalibrate import recalibrate, write_calibrated
 from engine.evaluate.shores import draw_items
-from engine.export.parity import verify
+from engine.runtime.parity import verify
 from engine.runtime.predictor import Predictor
 from engine.runtime.spec import Bundle, Calibration, default_bundle
 

@@ -14,11 +14,11 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from engine.errors import ExportError, InputError
-from engine.export import golden
-from engine.export.parity import compare
 from engine.export.precision import specialise
+from engine.runtime import golden
 from engine.runtime.backend import HostCache
 from engine.runtime.image import patches
+from engine.runtime.parity import compare
 from engine.runtime.spec import DECODER, GOLDEN, VISION, Bundle
 
 COLUMNS, LONG = 64, 512
