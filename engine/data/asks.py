@@ -137,6 +137,7 @@ def chip_asks(
     for task, share in shares.items():
         if rng.random() >= share:
             continue
+        made: Ask | None
         if task == "detection":
             made = Ask(task, QUESTIONS[task], detection_text((label, box) for label, box, _ in objects))
         elif task == "counting":

@@ -78,7 +78,7 @@ def read_voc(folder: Path, size_px: int, names: frozenset[str] = SHIP_NAMES) -> 
     records = []
     for file in files:
         try:
-            root = ElementTree.parse(file).getroot()
+            root: Any = ElementTree.parse(file).getroot()
             shape = tuple(float(root.findtext(f"size/{name}") or "") for name in ("width", "height"))
             boxes = [
                 tuple(

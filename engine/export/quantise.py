@@ -123,7 +123,7 @@ class _Observer(OrtBackend):
         names = [each.name for each in session.get_outputs()]
         got = dict(zip(names, session.run(names, tensors), strict=True))
         for value in self._watched[name]:
-            array = got.get(value, tensors.get(value))
+            array = got[value] if value in got else tensors[value]
             low, high = self.ranges.get(value, (0.0, 0.0))
             self.ranges[value] = min(low, float(array.min())), max(high, float(array.max()))
         return got

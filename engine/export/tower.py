@@ -20,6 +20,9 @@ from engine.model.fusar import FusarGpt
 class VisionGraph(nn.Module):
     """Patches and priors to modulated visual tokens; see ``FusarGpt.visual_tokens``."""
 
+    order: Tensor
+    raster: Tensor
+
     def __init__(self, model: FusarGpt) -> None:
         super().__init__()
         vision = model.vision
@@ -52,6 +55,9 @@ class VisionGraph(nn.Module):
 
 class _Block(nn.Module):
     """One block of the tower on the rows of all images, [B * L, C]."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, block: Any, vision: Any, windowed: bool) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ import torch
 from engine.errors import ArtifactError, InputError
 from engine.model.fusar import FusarGpt, load_fusar, save_fusar
 from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
+from engine.runtime.image import Pixels
 
 # Full module paths: a list of suffixes such as "gate_proj" would match the vision tower's layers too.
 LANGUAGE_LINEARS = r"model\.language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)"
@@ -82,8 +84,8 @@ def open_model(
         model, tokenizer = load_fusar(folder)
         model.base.to(dtype)
         return Opened(model, tokenizer, source)
-    base, tokenizer = _open_plain(source, dtype)
-    channels = base.config.text_config.hidden_size
+    plain, tokenizer = _open_plain(source, dtype)
+    channels = plain.config.text_config.hidden_size
     config = TlmConfig(
         channels,
         hidden or released_hidden(channels),
@@ -91,11 +93,11 @@ def open_model(
         sigma=2.0 if variant == "reference" else 1.0,
         prior_dropout=prior_dropout,
     )
-    model = FusarGpt(base, TokenwiseModulation(config), QWEN_IMAGE_PX, *pixel_scale(source))
+    model = FusarGpt(plain, TokenwiseModulation(config), QWEN_IMAGE_PX, *pixel_scale(source))
     return Opened(model.eval(), tokenizer, source)
 
 
-def pixel_scale(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_scale(source: str) -> tuple[Pixels, Pixels]:
     """Return mean and deviation of the channels that a Qwen base expects: its folder's, else Qwen2.5-VL's."""
     file = Path(source) / "preprocessor_config.json"
     if not file.is_file():
@@ -107,7 +109,7 @@ def pixel_scale(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         raise ArtifactError(f"{file} states no image_mean and image_std: {error}") from error
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ArtifactError(f"got image_mean {mean} and image_std {std} in {file}, expected three each")
-    return tuple(mean), tuple(std)
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
 def _open_plain(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -257,18 +259,30 @@ def _read_lora(opened: Opened, folder: Path) -> None:
         state = {modern_name(name): value for name, value in load_file(folder / LORA_FILE).items()}
         config = LoraConfig.from_pretrained(folder)
         # exactly the layers that the file holds: names such as "gate_proj" fit the vision tower's as well
-        config.target_modules = {name.split(".lora_")[0].removeprefix(_PEFT) for name in state}
+        held = {name.split(".lora_")[0].removeprefix(_PEFT) for name in state}
+        lost = sorted(set(_language_targets(opened.model.base, config.target_modules)) - held)
+        config.target_modules = held
         config.exclude_modules = None
         _inject(opened, config)
         result = set_peft_model_state_dict(opened.adapter, state)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"the adapter of {folder} does not fit its base: {error}") from error
-    missing = [name for name in result.missing_keys if "lora_" in name]
+    missing = lost + [name for name in result.missing_keys if "lora_" in name]
     if missing or result.unexpected_keys:
         raise ArtifactError(
             f"the adapter of {folder} does not fit its base: {len(missing)} tensors missing, "
             f"{len(result.unexpected_keys)} unknown, such as {(missing + result.unexpected_keys)[0]}"
         )
+
+
+def _language_targets(base: Any, targets: Any) -> list[str]:
+    """Return the language model's layers that an adapter's configuration names, by pattern or by suffix."""
+    if not targets:
+        return []
+    names = [name for name, _ in base.named_modules() if re.fullmatch(LANGUAGE_LINEARS, name)]
+    if isinstance(targets, str):
+        return [name for name in names if re.fullmatch(targets, name)]
+    return [name for name in names if any(name == each or name.endswith(f".{each}") for each in targets)]
 
 
 def modern_name(name: str) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from engine.errors import ArtifactError, InputError
 from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
 from engine.model.vision import FixedGridVision
-from engine.runtime.image import ANCHORS_SIDE, PLAIN_PIXELS
+from engine.runtime.image import ANCHORS_SIDE, PLAIN_PIXELS, Pixels
 
 
 @dataclass
@@ -63,11 +63,11 @@ class FusarGpt(nn.Module):
         base: Any,
         tlm: TokenwiseModulation,
         image_px: int,
-        pixel_mean: tuple[float, ...] = PLAIN_PIXELS,
-        pixel_std: tuple[float, ...] = PLAIN_PIXELS,
+        pixel_mean: Pixels = PLAIN_PIXELS,
+        pixel_std: Pixels = PLAIN_PIXELS,
     ) -> None:
         super().__init__()
-        self.pixel_mean, self.pixel_std = tuple(pixel_mean), tuple(pixel_std)
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.base = base
         self.tlm = tlm
         self.image_px = image_px

@@ -36,9 +36,7 @@ class Golden:
 
     def first(self, count: int) -> Golden:
         """Return the first chips."""
-        return Golden(
-            self.chips[:count], self.vectors[:count], self.positions[:count], self.mask[:count]
-        )
+        return Golden(self.chips[:count], self.vectors[:count], self.positions[:count], self.mask[:count])
 
     def requests(self, task: str, spec: TaskSpec, sensor: str) -> list[Request]:
         """Return one request a chip; two in a row where the task, as the manifest has it, compares them."""

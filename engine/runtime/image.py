@@ -26,7 +26,8 @@ ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 # (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
 # their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.
 CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
-PLAIN_PIXELS = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
+Pixels = tuple[float, float, float]  # one value a channel
+PLAIN_PIXELS: Pixels = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
 # A larger product is shared among threads by OpenBLAS: no good where each worker has a thread of its own.
 _ALONE = 1 << 18
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite

@@ -83,7 +83,9 @@ class PairMaker(ChipMaker):
         drafts = (first, second)
         valid = _valid(rng)
         images = [self._image(rng, draft) for draft in drafts]
-        pixels = np.stack([channels(*image, mask) for image, mask in zip(images, valid, strict=True)])
+        pixels = np.stack(
+            [channels(image[0], image[1], mask) for image, mask in zip(images, valid, strict=True)]
+        )
         truth = [
             [
                 target

@@ -72,7 +72,13 @@ def dataset(
                 name = f"{stage}.jsonl" if split == "train" else f"{stage}.val.jsonl"
                 if records:
                     counts[name] = write_records(out / name, records)
-    asked = {"chips": chips, "pairs": pairs, "validation": validation, "seed": seed, "size": size}
+    asked: dict[str, object] = {
+        "chips": chips,
+        "pairs": pairs,
+        "validation": validation,
+        "seed": seed,
+        "size": size,
+    }
     asked |= {"tasks": tasks, "simulated": True}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))

@@ -101,7 +101,9 @@ def test_the_prior_reaches_the_answer(small_bundle: spec.Bundle) -> None:
     sensor = small_bundle.manifest.sensors[0]
     task = small_bundle.manifest.tasks["detection"]
     without = replace(given, vectors=given.vectors * 0, mask=given.mask & False)
-    logits = [predictor.first_tensors(each.requests("detection", task, sensor))[1] for each in (given, without)]
+    logits = [
+        predictor.first_tensors(each.requests("detection", task, sensor))[1] for each in (given, without)
+    ]
     moved = np.abs(logits[0] - logits[1]).max(axis=1)
     present = given.mask.any(axis=1)
     assert present.any()
