@@ -198,7 +198,7 @@ def test_bf16_gives_roughly_what_fp32_gives(graphs, chips) -> None:
 class HalfBackend:
     """The fp16 graphs by ONNX Runtime; caches in fp16."""
 
-    name, max_rows = "ort fp16", None
+    name, max_rows, batch, workers = "ort fp16", None, 8, 1
 
     def __init__(self, vision: Path, decoder: Path, layers: int) -> None:
         self._vision, self._decoder, self._layers = session(vision), session(decoder), layers

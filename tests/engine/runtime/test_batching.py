@@ -15,7 +15,7 @@ from engine.runtime import decoding
 from engine.runtime.backend import HostCache, Step
 from engine.runtime.decoding import Row
 from engine.runtime.predictor import Predictor
-from engine.runtime.text import Request, detection_text
+from engine.runtime.text import Place, Request, detection_text
 from tests.engine.runtime.test_predictor import TOKENIZER, ScriptedBackend, bundle, noise, saying  # noqa: F401
 
 OBJECT = detection_text([("ship", (10, 20, 30, 44))])
@@ -48,7 +48,7 @@ class Slow(ScriptedBackend):
 
 
 def known(request: Request, count: int) -> Request:
-    return Request(request.task, request.chips, request.priors, known=("ship",) * count)
+    return Request(request.task, request.chips, request.priors, known=(Place((2, 2, 8, 8), "ship"),) * count)
 
 
 def test_requests_of_several_threads_are_answered_together(bundle, make_request) -> None:  # noqa: F811
@@ -203,4 +203,4 @@ def test_nothing_is_left_of_ten_thousand_chips(bundle, make_request, monkeypatch
     finally:
         tracemalloc.stop()
     assert held[-1] - held[1] < 50_000
-    assert not any(isinstance(each, Row) for each in gc.get_objects())
+    assert not any(type(each) is Row for each in gc.get_objects())
