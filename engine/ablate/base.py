@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any
 
 import torch
 
@@ -16,17 +15,15 @@ from engine.model.tlm import TlmConfig, TokenwiseModulation
 
 TINY_PX = 84  # 3 x 3 visual tokens
 NONE = "none"  # the prior is withheld, so that the module is the identity
-
-
-def known_fusions() -> tuple[str, ...]:
-    """Return how a prior can meet the visual tokens: not at all, then the kinds of this release's module."""
-    kinds = get_args(get_type_hints(TlmConfig).get("fusion", Literal["tokens"]))
-    return (NONE, *(str(kind) for kind in kinds))
-
-
-def plain_fusion() -> str:
-    """Return the kind of the module that a configuration gets where it names none."""
-    return str(next((each.default for each in fields(TlmConfig) if each.name == "fusion"), "tokens"))
+PLAIN = "modulate"  # what is shipped
+# How a prior can meet the visual tokens, and what of the module's configuration says so.
+FUSIONS: dict[str, dict[str, Any]] = {
+    NONE: {},
+    PLAIN: {},
+    "tower": {"place": "tower"},
+    "sum": {"fusion": "sum"},
+    "concat": {"fusion": "concat"},
+}
 
 
 def check_fusions(kinds: Sequence[str]) -> None:
@@ -35,9 +32,8 @@ def check_fusions(kinds: Sequence[str]) -> None:
     Raises:
         InputError: an unknown one.
     """
-    unknown = set(kinds) - set(known_fusions())
-    if unknown:
-        raise InputError(f"got fusion {sorted(unknown)}, expected some of {', '.join(known_fusions())}")
+    if unknown := set(kinds) - set(FUSIONS):
+        raise InputError(f"got fusion {sorted(unknown)}, expected some of {', '.join(FUSIONS)}")
 
 
 def tiny_base(out: Path, seed: int = 0) -> Path:
@@ -59,7 +55,7 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
 
     Args:
         base: checkpoint folder.
-        fusion: one of `known_fusions`.
+        fusion: one of FUSIONS.
         seed: of the module's weights.
         out: folder to write.
         hidden: width of the module's hidden layer.
@@ -67,15 +63,9 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
     if (out / "fusar.json").is_file():
         return out
     model, tokenizer = load_fusar(base)
-    model.tlm = new_module(model.tlm.config.channels, fusion, seed, hidden)
+    torch.manual_seed(seed)
+    vision = model.base.config.vision_config
+    channels = vision.hidden_size if fusion == "tower" else vision.out_hidden_size
+    model.tlm = TokenwiseModulation(TlmConfig(channels, hidden, **FUSIONS[fusion]))
     save_fusar(model, tokenizer, out)
     return out
-
-
-def new_module(channels: int, fusion: str, seed: int, hidden: int) -> Any:
-    """Return an untrained module of one kind."""
-    torch.manual_seed(seed)
-    config: dict[str, Any] = {"channels": channels, "hidden": hidden}
-    if fusion != NONE and any(each.name == "fusion" for each in fields(TlmConfig)):
-        config["fusion"] = fusion
-    return TokenwiseModulation(TlmConfig(**config))

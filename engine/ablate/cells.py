@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.ablate.answers import likeliest
-from engine.ablate.base import NONE, check_fusions, fresh, known_fusions, plain_fusion, tiny_base
+from engine.ablate.base import FUSIONS, NONE, PLAIN, check_fusions, fresh, tiny_base
 from engine.ablate.dial import (
     COVERS,
     SEAS,
@@ -106,15 +106,15 @@ class Cell:
 
 def cells(settings: AblationSettings) -> list[Cell]:
     """Return the cells: fusions by dial; at the middle dial, one stage, and a prior shuffled in training."""
-    fusions = settings.fusions or known_fusions()
+    fusions = settings.fusions or tuple(FUSIONS)
     dials, middle = settings.bits, settings.bits[len(settings.bits) // 2]
     found: list[Cell] = []
     for seed in settings.seeds:
         for bits in dials:
             found += [Cell(kind, 2, "off" if kind == NONE else "on", bits, seed) for kind in fusions]
-        if plain_fusion() in fusions:
-            found.append(Cell(plain_fusion(), 1, "on", middle, seed))
-            found.append(Cell(plain_fusion(), 2, "shuffled", middle, seed))
+        if PLAIN in fusions:
+            found.append(Cell(PLAIN, 1, "on", middle, seed))
+            found.append(Cell(PLAIN, 2, "shuffled", middle, seed))
     return found
 
 

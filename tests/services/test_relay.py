@@ -64,7 +64,7 @@ def quick(hook: Any) -> AlertSettings:
     return AlertSettings(
         webhook_hosts=f"127.0.0.1:{hook.server_port}",
         webhook_secret=SecretStr(SECRET),
-        webhook_timeout_s=0.3,
+        webhook_timeout_s=1.0,
         attempts=3,
         retry_delay_s=0.05,
         retry_delay_limit_s=0.1,
@@ -133,7 +133,8 @@ def test_events_arrive_in_order_whatever_fails(
     superseded(store, hook.url)
     broker.failures = 2
     hook.answers = [500, 302, 204, 0]
-    until_ended(store, quick)
+    # One event may meet every failure.
+    until_ended(store, quick.model_copy(update={"attempts": 6}))
     assert len(broker.sent) == 5
     assert in_order(broker.sent)
     assert watch.rows(store, "SELECT count(*) FROM alert_outbox WHERE sent IS NULL") == [(0,)]
