@@ -3,7 +3,8 @@ export PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity bench-flags \
+.PHONY: help demo test check bench-scan bench-detect bench-recall bench-length bench-false-alarms bench-sensitivity \
+	bench-flags bench-ais bench-change bench-alerts bench-engine \
 	gallery constraints services kafka postgis env stop clean
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,18 @@ bench-sensitivity: $(VENV)/dev  ## simulated ships seen, against the prediction
 
 bench-flags: $(VENV)/dev  ## how often the flags of simulated scenes are right
 	$(BIN)/python tools/bench_flags.py $(ARGS)
+
+bench-ais: $(VENV)/dev  ## detections matched with simulated AIS, and what is claimed of silence
+	$(BIN)/python tools/bench_ais.py $(ARGS)
+
+bench-change: $(VENV)/dev  ## what is told of changes between simulated repeat passes, against the truth
+	$(BIN)/python tools/bench_change.py $(ARGS)
+
+bench-alerts: $(VENV)/dev postgis  ## alerts over 10 million detections and 10,000 areas, against brute force
+	$(BIN)/python tools/bench_alerts.py $(ARGS)
+
+bench-engine: $(VENV)/dev  ## chips per second beside transformers' generate; BUNDLE=folder BACKEND=name
+	$(BIN)/python tools/bench_engine.py $(if $(BUNDLE),--bundle $(BUNDLE)) $(if $(BACKEND),--backend $(BACKEND)) $(ARGS)
 
 gallery: $(VENV)/dev  ## the nuisance gallery on one sheet, docs/images/gallery.png
 	$(BIN)/python tools/gallery.py $(ARGS)

@@ -46,6 +46,7 @@ class SceneWorker:
         settings: SceneSettings,
         wait_s: float = 5.0,
         versions: VersionsOf | None = None,
+        changes: Callable[[], bool] | None = None,
     ) -> None:
         """Prepare.
 
@@ -58,6 +59,7 @@ class SceneWorker:
             versions: what `process` will state in its results, for all products or by a product's name; a
                 product whose result under these very versions stands in the store is not looked at again.
                 None: always look.
+            changes: takes the change unit that is due to its end, in a thread; tells whether there was one.
         """
         self._store = store
         self._process = process
@@ -65,6 +67,7 @@ class SceneWorker:
         self._settings = settings
         self._wait_s = wait_s
         self._versions = versions
+        self._changes = changes
         self._turn = asyncio.Lock()
         self.active_s = time.monotonic()  # when something was last begun or ended
         self.fatal: Exception | None = None  # what makes going on useless
@@ -95,6 +98,31 @@ class SceneWorker:
                     log.exception("%s could not be recorded", origin)
                 await self._bury(origin, key, payload, error)
 
+    async def handle_other(
+        self, origin: Origin, key: bytes | None, payload: bytes | None, end: Callable[[bytes | None], Any]
+    ) -> None:
+        """Take a message of another kind to its durable end, between two scenes: they share the engine.
+
+        Args:
+            origin: where it stood.
+            key: of the message.
+            payload: of the message.
+            end: does it, in a thread; what it raises and says to retry is retried, else dead-lettered.
+
+        Raises:
+            ConfigError: the database is not as it must be; the message has not ended.
+            DeviceLost: the GPU answers no more in this process; the message has not ended.
+        """
+        async with self._working():
+            try:
+                await self._until_done(end, payload)
+            except (ConfigError, DeviceLost):
+                raise
+            except Exception as error:
+                if not isinstance(error, DaemonError):
+                    log.exception("%s could not be ended", origin)
+                await self._bury(origin, key, payload, error)
+
     async def retry_due(self) -> bool:
         """Take one attempt whose time has come to its end; return whether there was one."""
         with self._store_may_be_away():
@@ -106,6 +134,18 @@ class SceneWorker:
                 log.info("%s: another attempt", accepted.name)
                 await self._look(None, accepted, None)
             return True
+        return False
+
+    async def change_due(self) -> bool:
+        """Take the changes of one acquisition to their end; return whether any were due."""
+        if self._changes is None:
+            return False
+        with self._store_may_be_away():
+            async with self._turn:
+                done = await in_thread(self._changes)
+                if done:
+                    self.active_s = time.monotonic()
+                return done
         return False
 
     async def _look(self, origin: Origin | None, accepted: Accepted, scene: SceneAcquired | None) -> None:

@@ -10,17 +10,22 @@ import signal
 import ssl
 import tempfile
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import faust
 
-from .agent import Process, SceneWorker, VersionsOf
+from .agent import Process, SceneWorker, VersionsOf, in_thread
+from .alerts.tasks import AlertTasks
 from .config import KafkaSettings, Settings
 from .errors import DeliveryError
 from .publish import ensure_topics, send_dead
 from .store import schema
 from .store.ledger import Origin
 from .store.session import Store
+
+if TYPE_CHECKING:
+    from .ask.answering import Answerer
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +79,8 @@ class Daemon:
         process: Process,
         versions: VersionsOf | None = None,
         until_idle_s: float | None = None,
+        answerer: Answerer | None = None,
+        changes: Callable[[Store], Callable[[], bool]] | None = None,
     ) -> None:
         """Prepare; `run` starts.
 
@@ -82,11 +89,15 @@ class Daemon:
             process: looks at a product, in a thread.
             versions: what `process` states in its results; see `SceneWorker`.
             until_idle_s: end when nothing has come for so long and no attempt is due; None: run on.
+            answerer: who answers free questions; None: nobody, and none are read.
+            changes: makes what takes due change units to their end; see `SceneWorker`.
         """
         self._settings = settings
         self._process = process
         self._versions = versions
         self._until_idle_s = until_idle_s
+        self._answerer = answerer
+        self._changes = changes
 
     def run(self) -> None:
         """Run until idle, or until SIGTERM or SIGINT.
@@ -112,11 +123,23 @@ class Daemon:
                 settings.scene,
                 settings.store.wait_s,
                 self._versions,
+                self._changes(store) if self._changes else None,
             )
             with tempfile.TemporaryDirectory(prefix="fusar-") as datadir:
                 app = faust_app(settings.kafka, datadir)
                 assigned = register(app, settings.kafka.scenes_topic, cluster, worker)
-                await self._serve(app, worker, assigned)
+                if self._answerer is not None:
+                    from .ask.topic import end_question  # it brings all that reads scenes
+
+                    end = functools.partial(end_question, settings.kafka, store, self._answerer)
+                    register_questions(app, settings.kafka.questions_topic, cluster, worker, end)
+                ended = asyncio.Event()
+                alerts = asyncio.ensure_future(AlertTasks(store, settings).run(ended, in_thread))
+                try:
+                    await self._serve(app, worker, assigned)
+                finally:
+                    ended.set()
+                    await alerts
         finally:
             store.close()
 
@@ -135,7 +158,8 @@ class Daemon:
         )
         try:
             while not (stop.is_set() or worker.stopped.is_set() or app.should_stop or app.crashed):
-                again = assigned.is_set() and not worker.busy and await worker.retry_due()
+                ready = assigned.is_set() and not worker.busy
+                again = ready and (await worker.retry_due() or await worker.change_due())
                 if not again and assigned.is_set() and self._is_idle(worker):
                     log.info("nothing has come for %g s", self._until_idle_s)
                     break
@@ -190,3 +214,18 @@ def register(app: faust.App, topic: str, cluster: str, worker: SceneWorker) -> a
             event.ack()
 
     return assigned
+
+
+def register_questions(
+    app: faust.App, topic: str, cluster: str, worker: SceneWorker, end: Callable[[bytes | None], Any]
+) -> None:
+    """Let an app's second agent hand each question to the worker, which ends it between two scenes."""
+    questions = app.topic(topic, key_serializer="raw", value_serializer="raw", value_type=bytes)
+
+    @app.agent(questions, name="questions", concurrency=1)  # type: ignore[untyped-decorator]
+    async def _questions(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            origin = Origin(cluster, message.topic, message.partition, message.offset)
+            await worker.handle_other(origin, message.key, message.value, end)
+            event.ack()

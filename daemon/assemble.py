@@ -147,6 +147,7 @@ def detections_of(
                 range_to_velocity_s=round(float(ratio[i]), 3),
                 azimuth_deg=round(float(azimuth[i]), 2) % 360,
                 shift_bound_m=round(float(shift[i]), 1),
+                sensed=context.scene.geometry.time_utc(size.line_px),
             )
         )
         subjects.append(_subject(context, item, indices, detections[-1], size, answer, nearest[i]))

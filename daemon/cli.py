@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,29 +25,51 @@ if TYPE_CHECKING:
     from .store.session import Store
 
 
+# `scan` reads its own arguments, and is reached without this module where time counts (__main__).
+_AS_IT_IS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def scan(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Find whatever stands out of the sea in one product, and write it as GeoJSON."""
+    from . import scan_command
+
+    raise typer.Exit(scan_command.main(arguments or []))
+
+
+# Fetched when they are asked for, since what they need takes seconds to load: module, and a function or a
+# group of commands there.
+_FETCHED = {
+    "detect": ("detect", "detect"),
+    "chips": ("chips_command", "chips"),
+    "change": ("change.command", "change"),
+    "ais": ("ais.command", "app"),
+    "ask": ("ask.command", "ask"),
+    "rules": ("rules_command", "rules"),
+}
+
+
 class _Commands(TyperGroup):
-    """Fetches `scan` and `detect` when they are asked for: what they need takes seconds to load."""
+    """Every command, those among them that are fetched."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["scan", "detect", "chips", *super().list_commands(ctx)]
+        return ["scan", *_FETCHED, *super().list_commands(ctx)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         alone = typer.Typer(add_completion=False)
         if cmd_name == "scan":
-            from .scan_command import scan_product
-
-            alone.command("scan")(scan_product)
-        elif cmd_name == "detect":
-            from .detect import detect
-
-            alone.command("detect")(detect)
-        elif cmd_name == "chips":
-            from .chips_command import chips
-
-            alone.command("chips")(chips)
+            alone.command("scan", context_settings=_AS_IT_IS, add_help_option=False)(scan)
+        elif cmd_name in _FETCHED:
+            module, name = _FETCHED[cmd_name]
+            found = getattr(import_module(f"daemon.{module}"), name)
+            if isinstance(found, typer.Typer):
+                alone = found
+            else:
+                alone.command(cmd_name)(found)
         else:
             return super().get_command(ctx, cmd_name)
-        return typer.main.get_command(alone)
+        command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
 
 
 app = typer.Typer(
@@ -98,14 +122,20 @@ def run(
     ] = None,
 ) -> None:
     """Watch the topic of scenes and take each one to its end."""
+    from engine.runtime.land import Coastline
+
     from . import config, log
     from .app import Daemon
-    from .wiring import open_process
+    from .ask.answering import Answerer
+    from .wiring import open_changes, open_engine, open_prior, open_process
 
     settings = config.load()
     log.configure(settings.log)
-    process, versions = open_process(settings)
-    Daemon(settings, process, versions, until_idle).run()
+    predictor, coastline = open_engine(settings), Coastline.load(settings.land.inland_water)
+    prior = open_prior(settings.prior.index)
+    process, versions = open_process(settings, predictor, coastline, prior)
+    changes = open_changes(settings, predictor, coastline)
+    Daemon(settings, process, versions, until_idle, Answerer(predictor, prior), changes).run()
 
 
 @app.command()
@@ -122,6 +152,7 @@ def status() -> None:
         ("messages", "error", found.messages),
         ("products", "error", found.products),
         ("acquisitions", "reason", found.acquisitions),
+        ("change units", "reason", found.changes),
     ):
         _print_table(title, ("state", why, "count"), rows)
     _print_table("candidates of current runs", ("state", "count"), found.candidates)
@@ -149,6 +180,34 @@ def upgrade(revision: Annotated[str, typer.Argument(help="Revision to reach.")] 
     log.configure(settings.log)
     schema.upgrade(_store(settings), revision)
     console.print(f"database at revision {revision}")
+
+
+@db.command()
+def reader(
+    name: Annotated[str, typer.Argument(help="Name of the role.")],
+    password: Annotated[
+        str,
+        typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="READER_PASSWORD"),
+    ],
+) -> None:
+    """Make a role that may read the views and nothing else, or bring it up to date."""
+    from . import config
+    from .store import views
+
+    with contextlib.closing(_store(config.load())) as store:
+        granted = views.make_reader(store, name, password)
+    console.print(f"{name} reads {', '.join(granted)}")
+
+
+@db.command()
+def prune(
+    older_than: Annotated[str, typer.Option(help="Age from which results are removed, such as 730d.")],
+    dry_run: Annotated[bool, typer.Option(help="Say what would be removed; remove nothing.")] = False,
+) -> None:
+    """Remove old results; ledgers, runs and alerts stay."""
+    from .rules_command import prune_results
+
+    prune_results(older_than, dry_run)
 
 
 def _store(settings: config.Settings) -> Store:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigError
@@ -34,6 +34,11 @@ class KafkaSettings(Group):
     dead_topic: str = Field(
         default="sentinel1.scenes.dead", description="Topic of messages that cannot be read."
     )
+    questions_topic: str = Field(
+        default="sentinel1.questions", description="Topic of free questions about what was seen."
+    )
+    answers_topic: str = Field(default="sentinel1.answers", description="Topic of their answers.")
+    alerts_topic: str = Field(default="sentinel1.alerts", description="Topic of alerts.")
     group: str = Field(default="fusar", description="Consumer group; its members share the scenes.")
     partitions: int = Field(default=8, ge=1, description="Partitions of a topic that is created.")
     replication: int = Field(
@@ -121,11 +126,24 @@ class EngineSettings(Group):
     bundle: Path | None = Field(
         default=None, description="Folder of the engine bundle; the embedded nano by default."
     )
-    backend: Literal["ort", "tensorrt"] = Field(
-        default="ort", description="Runtime of the engine's graphs: ort on the CPU, tensorrt on a GPU."
+    backend: Literal["ort", "ort-int8", "tensorrt"] = Field(
+        default="ort",
+        description="Runtime of the engine's graphs: ort on the CPU, ort-int8 in 8 bit, tensorrt on a GPU.",
     )
     threads: int | None = Field(
         default=None, ge=1, description="Threads of the runtime; all cores by default."
+    )
+    cache_gib: float = Field(
+        default=2.0, gt=0, description="Memory of the keys and values of answers being written, in GiB."
+    )
+    parity_chips: int = Field(
+        default=4,
+        ge=0,
+        description="Golden chips that the backend must answer rightly at the start; 0 for none.",
+    )
+    parity_failure: Literal["refuse", "fall_back"] = Field(
+        default="refuse",
+        description="Where it does not: refuse stops the start, fall_back takes the backend ort.",
     )
 
 
@@ -142,6 +160,60 @@ class LayerSettings(Group):
     sea_ice_max_age_days: int = Field(
         default=3, ge=0, description="Days after which a chart of sea ice no longer counts."
     )
+
+
+class ChangeSettings(Group):
+    """Comparison of passes."""
+
+    archive: Path | None = Field(
+        default=Path("~/.cache/fusar/chips"),
+        description="Folder of the chips that are kept for passes to come; empty for none.",
+    )
+    archive_gib: float = Field(
+        default=2.0, ge=0, description="Size of the archive in GiB; the oldest acquisitions go first."
+    )
+    pixel_age_days: float = Field(
+        default=48.0, gt=0, description="Days after which pixels of a pass are no longer compared."
+    )
+    attempts: int = Field(
+        default=4, ge=1, description="Attempts at pixels that cannot be fetched, before doing without."
+    )
+    retry_delay_s: float = Field(
+        default=30.0, gt=0, description="Seconds before the second attempt; doubles each time."
+    )
+    lease_s: float = Field(
+        default=600.0, gt=0, description="Seconds after which another worker takes over a change unit."
+    )
+
+    @field_validator("archive", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return value or None
+
+
+class AlertSettings(Group):
+    """Alerts, and how they are handed on."""
+
+    speed_bound_kn: float = Field(
+        default=30.0, gt=0, description="Speed in knots that a ship is taken not to exceed since its sensing."
+    )
+    webhook_hosts: str = Field(
+        default="",
+        description="Hosts (host or host:port, separated by commas) that rules may name as webhooks.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="Secret by which messages to webhooks are signed."
+    )
+    webhook_timeout_s: float = Field(default=10.0, gt=0, description="Seconds that a webhook may take.")
+    attempts: int = Field(default=12, ge=1, description="Attempts at a webhook before a message is given up.")
+    retry_delay_s: float = Field(
+        default=5.0, gt=0, description="Seconds before the second attempt; doubles each time."
+    )
+    retry_delay_limit_s: float = Field(
+        default=3600.0, gt=0, description="Longest delay between two attempts, in seconds."
+    )
+    poll_s: float = Field(default=2.0, gt=0, description="Seconds between looks at the outbox.")
+    timer_s: float = Field(default=300.0, gt=0, description="Seconds between looks for coverage gaps.")
 
 
 class LogSettings(Group):
@@ -169,6 +241,8 @@ class Settings(BaseSettings):
     prior: PriorSettings = PriorSettings()
     engine: EngineSettings = EngineSettings()
     layers: LayerSettings = LayerSettings()
+    change: ChangeSettings = ChangeSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
 
 

@@ -188,6 +188,7 @@ class Detection:
     range_to_velocity_s: float | None = None  # R/V
     azimuth_deg: float | None = None  # bearing in which the image's lines increase, 0 to 360
     shift_bound_m: float | None = None  # of a ship of 30 knots, either way along azimuth_deg
+    sensed: datetime | None = None  # zero-Doppler time of its line
 
     def flag(self, name: FlagName) -> Flag | None:
         """Return the flag of a name, None where it is not set."""

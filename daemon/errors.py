@@ -4,6 +4,7 @@ FusarError
   DaemonError
     ConfigError         a setting is wrong: stop at start-up
     MessageError        a message cannot be decoded, or its schema is unknown
+    RuleError           an alert rule is wrong, or there is none of that name
     SceneError
       SceneMissing      there is no product at that place
       SceneCorrupt      the product is there and cannot be read as what it says it is
@@ -31,6 +32,10 @@ class ConfigError(DaemonError):
 
 class MessageError(DaemonError):
     """A message cannot be decoded, or its schema is unknown."""
+
+
+class RuleError(DaemonError):
+    """An alert rule is wrong, or there is none of that name."""
 
 
 class SceneError(DaemonError):

@@ -25,10 +25,12 @@ from daemon.flags.layers import Layers
 from daemon.measure import measure_candidates
 from daemon.merge import judge, match, objects
 from daemon.scan import ScanSettings, scan
+from daemon.scan.coverage import nowhere
 from daemon.scene.info import scene_info
-from daemon.scene.land import SceneLand
+from daemon.scene.land import SceneLand, relevant
 from daemon.scene.product import open_scene
 from engine.errors import InputError
+from engine.runtime import parts
 from engine.runtime.prior import Prior
 
 if TYPE_CHECKING:
@@ -113,8 +115,11 @@ def process(
     """
     started = time.perf_counter()
     with open_scene(uri) as scene:
-        land = SceneLand(coastline, scene.geometry)
         opened_s = time.perf_counter() - started
+        if not relevant(coastline, scene.footprint):
+            versions = (coastline.version, predictor, prior, settings)
+            return _unread(scene, versions, layers or Layers(), opened_s)
+        land = SceneLand(coastline, scene.geometry)
         return process_scene(scene, land, predictor, prior, settings, progress, opened_s, layers)
 
 
@@ -193,6 +198,30 @@ def process_scene(
         notes=tuple(notes),
         layers=layers.status(scene, ice),
         ghost_places=ghost_places(scene, around.bright),
+    )
+
+
+def _unread(
+    scene: Scene,
+    versions: tuple[str, Predictor, PriorIndex | None, DetectSettings | None],
+    layers: Layers,
+    opened_s: float,
+) -> SceneResult:
+    """Tell of a scene without sea, whose pixels are not read."""
+    info, ice = scene_info(scene), layers.ice_view(scene)
+    return SceneResult(
+        outcome="irrelevant",
+        reason="no sea in the footprint nor near it: its pixels were not read",
+        scene=info,
+        versions=versions_of(*versions, layers.version(info.start, ice.chart)),
+        coverage=nowhere(),
+        candidates=(),
+        detections=(),
+        saturated=False,
+        counts={"candidates": 0, "chips": 0, "detections": 0},
+        timings_s=_Clock(open=opened_s).times(),
+        notes=tuple(scene.notes),
+        layers=layers.status(scene, ice),
     )
 
 
@@ -295,7 +324,7 @@ def _ask(predictor: Predictor, requests: list[Request], report: Callable[[float]
         ended += more
         report(ended / len(requests))
 
-    return predictor.ask(requests, count) if requests else []
+    return parts.ask(predictor, requests, count) if requests else []
 
 
 def _outcome(coverage: Coverage) -> tuple[Outcome, str | None]:

@@ -125,7 +125,13 @@ def ensure_topics(settings: KafkaSettings) -> str:
     Raises:
         DeliveryError: no broker answers, or it will not create them (retry).
     """
-    topics = [settings.scenes_topic, settings.dead_topic]
+    topics = [
+        settings.scenes_topic,
+        settings.dead_topic,
+        settings.questions_topic,
+        settings.answers_topic,
+        settings.alerts_topic,
+    ]
     with _translated(settings):
         admin = KafkaAdminClient(**client_options(settings))
         try:

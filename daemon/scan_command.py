@@ -1,40 +1,42 @@
-"""``fusar scan``: one product to the prescreen's candidates, without an engine, a broker or a database."""
+"""``fusar scan``: one product to the prescreen's candidates, without an engine, a broker or a database.
+
+A scene takes hardly longer than loading the libraries of a command line does: nothing is imported here that
+the scan does not need.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated
-
-import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING
 
 from engine.errors import FusarError
 
 if TYPE_CHECKING:
     from daemon.scan import ScanResult
 
-_AHEAD_BYTES = 32 << 20
+_AHEAD_BYTES = 1 << 20  # more may be cut to what the system reads ahead
 
 
-def scan_product(
-    product: Annotated[
-        str, typer.Argument(help="Sentinel-1 GRD product: SAFE folder, zip, COG, AWS folder.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="GeoJSON file to write.")],
-    false_alarm_rate: Annotated[
-        float | None, typer.Option(help="Probability that a pixel of sea exceeds its threshold.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; all cores when left out.")] = None,
-) -> None:
-    """Find whatever stands out of the sea in one product, and write it as GeoJSON."""
-    console = Console(stderr=True)
+def main(arguments: Sequence[str]) -> int:
+    """Find whatever stands out of the sea in one product, and write it as GeoJSON.
+
+    Args:
+        arguments: of the command line, without the command's name.
+
+    Returns:
+        The exit code.
+    """
     began = time.perf_counter()
-    Thread(target=_fetch, args=(product,), daemon=True).start()  # the disk works while the program loads
+    asked = _parser().parse_args(arguments)
+    # The disk works while the program loads.
+    Thread(target=_fetch, args=(asked.product,), daemon=True).start()
     from daemon import geojson
     from daemon.scan import ScanSettings, scan
     from daemon.scene.info import scene_info
@@ -43,28 +45,54 @@ def scan_product(
     from engine.runtime.land import Coastline
 
     try:
-        settings = (
-            ScanSettings() if false_alarm_rate is None else ScanSettings(false_alarm_rate=false_alarm_rate)
-        )
-        bars = Progress(
-            TextColumn("scan"), BarColumn(40), TimeElapsedColumn(), console=console, transient=True
-        )
-        with bars, open_scene(product) as scene:
-            bar = bars.add_task("scan", total=1.0)
+        rate = asked.false_alarm_rate
+        settings = ScanSettings() if rate is None else ScanSettings(false_alarm_rate=rate)
+        with open_scene(asked.product) as scene, _shown_progress() as progress:
             land = SceneLand(Coastline.load(), scene.geometry)
-            found = scan(
-                scene,
-                land,
-                settings,
-                lambda done: bars.update(bar, completed=done),
-                threads,
-            )
+            found = scan(scene, land, settings, progress, asked.threads)
             document = geojson.candidates_collection(scene_info(scene), found, land.version)
-        geojson.write(document, out)
+        geojson.write(document, asked.out)
     except (FusarError, OSError) as error:
-        console.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    _print(console, found, out, time.perf_counter() - began)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    _print(found, asked.out, time.perf_counter() - began)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "fusar scan",
+        description="Find whatever stands out of the sea in one product, and write it as GeoJSON.",
+    )
+    parser.add_argument("product", help="Sentinel-1 GRD product: SAFE folder, zip, COG, AWS folder")
+    parser.add_argument("--out", type=Path, required=True, help="GeoJSON file to write")
+    parser.add_argument(
+        "--false-alarm-rate", type=float, help="probability that a pixel of sea exceeds its threshold"
+    )
+    parser.add_argument("--threads", type=_positive, help="threads; all cores when left out")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1 or more")
+    return number
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Callable[[float], None] | None]:
+    """Show a bar where somebody sees it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = TextColumn("scan"), BarColumn(40), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("scan", total=1.0)
+        yield lambda done: bars.update(bar, completed=done)
 
 
 def _fetch(product: str) -> None:
@@ -80,15 +108,14 @@ def _fetch(product: str) -> None:
                 os.posix_fadvise(file.fileno(), at, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
-def _print(console: Console, found: ScanResult, out: Path, seconds: float) -> None:
+def _print(found: ScanResult, out: Path, seconds: float) -> None:
     coverage = found.coverage
     seen = "" if coverage.smallest_ship_m is None else f", ships from about {coverage.smallest_ship_m:.0f} m"
-    console.print(
+    lines = [
         f"{len(found.candidates)} candidates, {found.counts['candidates_at_shore']} at the shore left out; "
         f"{coverage.area_km2:,.0f} km2 of sea looked at{seen}; {seconds:.2f} s"
-    )
+    ]
     if coverage.false_alarms_per_1000_km2 is not None:
-        console.print(f"by chance: {coverage.false_alarms_per_1000_km2:.2f} candidates in 1,000 km2")
-    for note in found.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    console.print(f"wrote {out}", soft_wrap=True)
+        lines.append(f"by chance: {coverage.false_alarms_per_1000_km2:.2f} candidates in 1,000 km2")
+    lines += [f"note: {note}" for note in found.notes]
+    print(*lines, f"wrote {out}", sep="\n", file=sys.stderr)

@@ -6,9 +6,12 @@ import logging
 from collections.abc import Callable
 
 from engine.runtime.land import Coastline
+from engine.runtime.parity import open_checked
 from engine.runtime.predictor import Predictor
 
 from .agent import Process
+from .change.ask import ChangeEngine
+from .change.worker import ChangeWorker
 from .config import Settings
 from .domain import SceneResult, Versions
 from .errors import DaemonError
@@ -16,26 +19,51 @@ from .flags.layers import Layers
 from .pipeline import process, versions_of
 from .prior import PriorIndex
 from .scene.names import ProductName
+from .store.session import Store
 
 log = logging.getLogger(__name__)
 
 
-def open_process(settings: Settings) -> tuple[Process, Callable[[str], Versions]]:
-    """Open the engine, the prior, the coastline and the layers once, for all scenes.
+def open_engine(settings: Settings) -> Predictor:
+    """Open the engine, for scenes, their changes and questions.
 
-    A prior that cannot be opened is absent, and the runs say so: a scene is worth more than its prior.
+    Raises:
+        ArtifactError: the engine bundle does not fit.
+        ParityError: the engine does not answer golden chips as the reference did.
+    """
+    engine = settings.engine
+    return open_checked(
+        engine.bundle,
+        engine.backend,
+        engine.threads,
+        engine.parity_chips,
+        fall_back=engine.parity_failure == "fall_back",
+        cache_bytes=int(engine.cache_gib * 2**30),
+    )
+
+
+def open_changes(
+    settings: Settings, predictor: Predictor, coastline: Coastline
+) -> Callable[[Store], Callable[[], bool]]:
+    """Return what makes, for a store, the function that takes due change units to their end."""
+
+    def make(store: Store) -> Callable[[], bool]:
+        return ChangeWorker(store, coastline, settings.change, ChangeEngine.of(predictor)).step
+
+    return make
+
+
+def open_process(
+    settings: Settings, predictor: Predictor, coastline: Coastline, prior: PriorIndex | None
+) -> tuple[Process, Callable[[str], Versions]]:
+    """Open the layers once, for all scenes.
 
     Returns:
         What looks at a product, and what gives the versions by which it would, from the product's name.
 
     Raises:
-        ArtifactError: the engine bundle does not fit.
         ConfigError: a layer cannot be read.
-        InputError: a sea in the settings has no such name.
     """
-    predictor = Predictor.open(settings.engine.bundle, settings.engine.backend, settings.engine.threads)
-    coastline = Coastline.load(settings.land.inland_water)
-    prior = _open_prior(settings.prior.index)
     layers = Layers.open(**dict(settings.layers))
 
     def look(uri: str) -> SceneResult:
@@ -61,7 +89,11 @@ class _Stages:
             self._said = now
 
 
-def _open_prior(index: str | None) -> PriorIndex | None:
+def open_prior(index: str | None) -> PriorIndex | None:
+    """Open the prior; None where there is none, or it cannot be opened, which is logged.
+
+    Runs say that it was absent: a scene is worth more than its prior.
+    """
     if index is None:
         return None
     try:

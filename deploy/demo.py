@@ -19,6 +19,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 sys.path.insert(0, str(Path(__file__).parent))
+import demo_changes  # noqa: E402
 import demo_report  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,7 @@ def main() -> None:
     url = database(environment)
     with broker(environment):
         products = scenes()
+        environment.setdefault("FUSAR_CHANGE__ARCHIVE", str(DEMO / "chips"))
         environment["FUSAR_PRIOR__INDEX"] = str(SCENES / "alphaearth" / "index.json")
         step("Tables")
         call(environment, "fusar", "db", "upgrade")
@@ -52,6 +54,10 @@ def main() -> None:
         console.print("Every scene was done before by the same versions: nothing has changed.")
     step("Truth against detections")
     demo_report.accuracy(console, url, SCENES)
+    step("What changed between the passes")
+    marked = demo_changes.changes(console, url, SCENES)
+    changed = DEMO / "changes.png"
+    demo_changes.picture(marked, products, changed)
     step("A question to the database")
     demo_report.question(console, url)
     step("One scene without broker or database")
@@ -68,7 +74,7 @@ def main() -> None:
         options += ["--engine", engine]
     call(environment, "fusar", "detect", str(products[-1]), *options)
     step(f"Done in {time.monotonic() - began:.0f} s")
-    console.print(f"picture    {picture}\nGeoJSON    {features}\nscenes     {SCENES}")
+    console.print(f"pictures   {picture}\n           {changed}\nGeoJSON    {features}\nscenes     {SCENES}")
     console.print('look       eval "$(make -s env)"; .venv/bin/fusar status')
     console.print("stop       make stop\nclean up   make clean")
 

@@ -56,7 +56,7 @@ class Thing:
 
 def runs(url: URL) -> int:
     """Count the runs that are stored."""
-    return int(_query(url, "SELECT count(*) FROM run")[0][0])
+    return int(query(url, "SELECT count(*) FROM run")[0][0])
 
 
 def accuracy(console: Console, url: URL, scenes: Path) -> None:
@@ -97,7 +97,7 @@ def accuracy(console: Console, url: URL, scenes: Path) -> None:
     table.add_row("ships over 50 m", str(many), str(seen_many), ratio(seen_many, many))
     table.add_row("all", str(totals.total()), str(found.total()), ratio(found.total(), totals.total()))
     console.print(table)
-    area = _query(url, "SELECT sum(area_km2) FROM coverage JOIN acquisition ON current_run_id = run_id")[0][0]
+    area = query(url, "SELECT sum(area_km2) FROM coverage JOIN acquisition ON current_run_id = run_id")[0][0]
     false = detected - right
     console.print(
         f"{detected} detections, {right} on objects: precision {ratio(right, detected)}; class right in "
@@ -158,27 +158,28 @@ def read_truth(product: Path) -> list[Thing]:
 
 def read_detections(url: URL, product: str) -> list[Thing]:
     """Read the current detections of a product."""
-    query = """
+    statement = """
         SELECT class, ST_X(position::geometry), ST_Y(position::geometry), length_m,
                jsonb_exists(flags, 'azimuth_ghost')
         FROM current_detections JOIN product ON product.id = product_id WHERE product.name = :product
     """
-    return [Thing(*row) for row in _query(url, query, product=product)]
+    return [Thing(*row) for row in query(url, statement, product=product)]
 
 
 def question(console: Console, url: URL) -> None:
     """Ask the database what an alert would, and print question and answer."""
     console.print(Syntax(QUESTION, "sql", background_color="default", word_wrap=True))
     table = Table("day", "length m", "score", "longitude", "latitude", "looked before")
-    answers = _query(url, QUESTION)
+    answers = query(url, QUESTION)
     for row in answers:
         table.add_row(*map(str, row))
     console.print(table if answers else "no such ship")
 
 
-def _query(url: URL, query: str, **values: Any) -> list[Any]:
+def query(url: URL, statement: str, **values: Any) -> list[Any]:
+    """Return the rows of a statement."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        found = list(connection.execute(text(query), values))
+        found = list(connection.execute(text(statement), values))
     engine.dispose()
     return found

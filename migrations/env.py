@@ -6,12 +6,18 @@ from alembic import context
 from geoalchemy2 import alembic_helpers
 from sqlalchemy import Connection
 
+from daemon.store import (  # noqa: F401  (their tables join the others)
+    ais_tables,
+    alert_tables,
+    change_tables,
+    question_tables,
+)
 from daemon.store.tables import Base
 
 
 def include(obj, name, kind, reflected, compare_to):  # noqa: ANN001, ANN201
     """Leave out what PostGIS and Geoalchemy2 make by themselves."""
-    if kind == "table" and name == "spatial_ref_sys":
+    if kind == "table" and (name == "spatial_ref_sys" or name.startswith("ais_position_")):  # partitions
         return False
     return alembic_helpers.include_object(obj, name, kind, reflected, compare_to)
 

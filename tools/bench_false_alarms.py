@@ -27,7 +27,7 @@ from rich.table import Table
 
 from daemon.scan import cells
 from daemon.scan.clusters import Pixels, join
-from daemon.scan.kernels import CELL_PX
+from daemon.scan.kernels import CELL_PX, PATCH
 from daemon.scan.prescreen import TRIM_SIGMAS
 from daemon.scan.thresholds import ClutterModel, false_alarms_per_km2, scan_factors
 from engine.simulate import physics
@@ -71,21 +71,22 @@ class Background(NamedTuple):
 
 def background_of(sums: NDArray[np.float64], noise: float) -> Background:
     """Measure the background of a periodic tile: the scan's own loops, on a grid that is wrapped around."""
-    guard, radius = round(GUARD_M / CELL_M), round(BACKGROUND_M / CELL_M)
-    pad = 2 * radius  # trimming looks a ring further than the ring
+    guard, radius = (round(metres / (PATCH * CELL_M)) for metres in (GUARD_M, BACKGROUND_M))
+    pad = 2 * radius * PATCH  # trimming looks a ring further than the ring
     padded = np.pad(sums, ((0, 2), (pad, pad), (pad, pad)), mode="wrap").astype(np.float32)
     grid = padded.shape[1:]
-    rows, (first, stop) = (0, grid[0]), (pad, grid[0] - pad)
-    gain, nesz = np.full(grid, 9, np.float32), np.full(grid, noise, np.float32)  # of means in place of sums
-    fields, kept = np.zeros((3, *grid), np.int64), np.zeros((4, *grid), np.int64)
-    cells.weigh_cells(*rows, padded, gain, np.ones(grid, np.uint8), fields)
+    patches = tuple(size // PATCH for size in grid)
+    rows, inner = (0, patches[0]), (2 * radius, patches[0] - 2 * radius)
+    gain, nesz = np.full(patches, 9, np.float32), np.full(patches, noise, np.float32)  # of means, not sums
+    fields, kept = np.zeros((3, *patches), np.int64), np.zeros((4, *patches), np.int64)
+    sea, level = np.ones(grid, np.uint8), np.empty(grid, np.float32)
+    cells.weigh_cells(0, grid[0], padded, gain, sea, level, fields)
     rings = cells.ring_sums(fields, *rows, rows, guard, radius)
-    cells.trim_cells(*rows, rings, TRIM_SIGMAS, padded, gain, nesz, fields, kept)
-    rings = cells.ring_sums(kept, first, stop, rows, guard, radius)
-    sea = np.empty((3, stop - first, grid[1]), np.float32)
-    wanted = np.ones(sea.shape[1:], np.uint8)
-    cells.limit_cells(first, stop, rings, 1, scan_factors(1e-6, "k"), gain, nesz, wanted, sea)
-    return Background(sea[0, :, pad:-pad], noise, sea[1, :, pad:-pad])
+    cells.trim_cells(0, grid[0], rings, TRIM_SIGMAS, padded, gain, nesz, sea, level, kept)
+    rings = cells.ring_sums(kept, *inner, rows, guard, radius)
+    around = cells.limit_patches(rings, 1, scan_factors(1e-6, "k"))[:2, :, 2 * radius : -2 * radius]
+    mean, spread = around.repeat(PATCH, 1).repeat(PATCH, 2)
+    return Background(mean, noise, spread)
 
 
 Found = dict[tuple[ClutterModel, float], NDArray[np.int64]]

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from daemon.scan import cells
 from daemon.scan.above import Exceeding, joined, selected, strongest
 from daemon.scan.border import BORDER_ROWS, NEAR_ROWS, unsound_cells
-from daemon.scan.kernels import CELL_PX, Float32, Int64, LandRuns, Uint8, exceeding, sum_cells
+from daemon.scan.kernels import (
+    CELL_PX,
+    PATCH,
+    PATCH_PX,
+    Float32,
+    Int64,
+    LandRuns,
+    Uint8,
+    exceeding,
+    sum_cells,
+)
 from daemon.scene.land import LAND, SEA
 
 if TYPE_CHECKING:
@@ -28,9 +38,9 @@ if TYPE_CHECKING:
     from daemon.scene.product import Scene
 
 SAMPLED = 8  # every so manyth row and column of cells is kept for statistics
-_CHUNK_LINES = 256  # where the file's own blocks are smaller
+_CHUNK_LINES = 512  # where the file's own blocks are smaller
 _TALLEST_LINES = 2048  # blocks that are taller are decoded more than once
-_PIECE_LINES = 32  # read and summed up at a time then: they stay in the cache
+_PIECE_LINES = 64  # read and summed up at a time then: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +55,10 @@ class LandMap:
 
 @dataclass(frozen=True, slots=True)
 class BandSettings:
-    """What the stages need, in cells."""
+    """What the stages need."""
 
-    guard: int  # half side of the guard
-    radius: int  # half side of the ring
+    guard: int  # half side of the guard, in patches
+    radius: int  # half side of the ring, in patches
     least: int  # cells that a ring needs
     trim_sigmas: float
     border_px: int
@@ -84,7 +94,7 @@ class BandScanner:
     Args:
         scene: opened product.
         polarisation: which.
-        land: where it is.
+        land: tells where it is; first asked when some lines have been read.
         settings: sizes.
         rows: first row that is wanted, and the row after the last.
     """
@@ -93,31 +103,33 @@ class BandScanner:
         self,
         scene: Scene,
         polarisation: str,
-        land: LandMap,
+        land: Callable[[], LandMap],
         settings: BandSettings,
         rows: tuple[int, int],
     ) -> None:
         self._scene, self._polarisation, self._settings = scene, polarisation, settings
-        self._land = land
-        self._rows, self._cols = land.cells.shape
+        self._ask_land = land
+        self._rows, self._cols = (-(-size // CELL_PX) for size in scene.shape)
         self._first, self._stop = rows
         # Rows beside the wanted ones, so that it does not matter where a part begins.
-        beside = 2 * settings.radius + BORDER_ROWS + NEAR_ROWS
+        self._reach = settings.radius * PATCH
+        beside = 2 * self._reach + BORDER_ROWS + NEAR_ROWS
         self._begin = max(self._first - beside, 0)
         self._end = min(self._stop + beside, self._rows)
         block = scene.block_lines(polarisation)
-        unit = block * CELL_PX // gcd(block, CELL_PX)  # whole blocks and whole cells
+        unit = block * PATCH_PX // gcd(block, PATCH_PX)  # whole blocks and whole patches
         self._chunk = -(-_CHUNK_LINES // unit) * unit if unit <= _TALLEST_LINES else _CHUNK_LINES
         self._piece = _PIECE_LINES if scene.plain(polarisation) else self._chunk
         chunk = self._chunk // CELL_PX
-        circle = -(-(beside + settings.radius + chunk + 2) // chunk) * chunk
-        grid = (circle, self._cols)
+        circle = -(-(beside + self._reach + chunk + 2) // chunk) * chunk
+        grid, patches = (circle, self._cols), (circle // PATCH, -(-self._cols // PATCH))
         self._lines = np.empty((circle * CELL_PX, scene.shape[1]), np.uint16)
-        self._sums = np.zeros((5, *grid), np.float32)
-        self._gain, self._noise, self._nesz = (np.zeros(grid, np.float32) for _ in range(3))
-        self._fields, self._kept = np.zeros((3, *grid), np.int64), np.zeros((4, *grid), np.int64)
-        self._sound = np.zeros(grid, np.uint8)
-        self._rings = np.empty(4 * circle * self._cols, np.int64)
+        self._sums, self._level = np.zeros((5, *grid), np.float32), np.zeros(grid, np.float32)
+        self._gain, self._noise, self._nesz = (np.zeros(patches, np.float32) for _ in range(3))
+        self._fields, self._kept = np.zeros((3, *patches), np.int64), np.zeros((4, *patches), np.int64)
+        # Cells that hold data; of them those that speak for the sea, and those without land.
+        self._sound, self._sea, self._water = (np.zeros(grid, np.uint8) for _ in range(3))
+        self._rings = np.empty(4 * patches[0] * patches[1], np.int64)
         wanted = self._stop - self._first
         sampled = (-(-self._stop // SAMPLED) - -(-self._first // SAMPLED), -(-self._cols // SAMPLED))
         self._result = BandScan(
@@ -180,24 +192,32 @@ class BandScanner:
         spent = self._result.spent_s
         spent[stage] = spent.get(stage, 0.0) + perf_counter() - began
 
+    @property
+    def _land(self) -> LandMap:
+        return self._ask_land()
+
     def _behind(self, row: int) -> int:
         """Return up to which row all rings are there."""
-        return self._end if row == self._end else max(row - self._settings.radius, self._begin)
+        return self._end if row == self._end else max(row - self._reach, self._begin)
 
-    def _at(self, first: int, stop: int) -> slice | Int64:
-        """Return where rows lie in the circle: a slice, unless they run over its end."""
-        at = first % len(self._sound)
-        if at + stop - first <= len(self._sound):
+    def _at(self, first: int, stop: int, cells_: int = 1) -> slice | Int64:
+        """Return where rows lie in the circle of cells, or patches: a slice, unless they run over its end."""
+        first, stop, circle = first // cells_, -(-stop // cells_), len(self._sound) // cells_
+        at = first % circle
+        if at + stop - first <= circle:
             return slice(at, at + stop - first)
-        return np.arange(first, stop) % len(self._sound)
+        return np.arange(first, stop) % circle
 
     def _look_up(self, first: int, stop: int) -> None:
-        """Evaluate the tables at the cells' middles."""
+        """Evaluate the tables at the patches' middles."""
         if stop <= first:
             return
-        at, half = self._at(first, stop), (CELL_PX - 1) / 2
-        lines = np.minimum(np.arange(first, stop) * CELL_PX + half, self._scene.shape[0] - 1)
-        samples = np.minimum(np.arange(self._cols) * CELL_PX + half, self._scene.shape[1] - 1)
+        at, half = self._at(first, stop, PATCH), (PATCH_PX - 1) / 2
+        rows, cols = np.arange(first // PATCH, -(-stop // PATCH)), np.arange(self._gain.shape[1])
+        lines, samples = (
+            np.minimum(places * PATCH_PX + half, size - 1)
+            for places, size in zip((rows, cols), self._scene.shape, strict=True)
+        )
         gain, noise = self._scene.tables(self._polarisation, lines, samples)
         self._gain[at], self._noise[at], self._nesz[at] = gain, noise, gain * noise
 
@@ -205,111 +225,110 @@ class BandScanner:
         """Stage 2: which cells hold data, away from its border, and which may speak for the sea."""
         stop = summed
         if summed < self._end:
-            stop = max(first, min(summed - NEAR_ROWS, self._end - BORDER_ROWS - NEAR_ROWS))
+            stop = min(summed - NEAR_ROWS, self._end - BORDER_ROWS - NEAR_ROWS) // PATCH * PATCH
         if stop <= first:
             return first
         low, high = max(first - BORDER_ROWS - NEAR_ROWS, self._begin), summed
-        window = self._at(low, high)
-        unsound = unsound_cells(
-            self._sums[3, window],
-            self._sums[0, window] / (9 * CELL_PX**2),
-            self._noise[window],
-            low,
-            self._rows - high,
-            self._settings.border_px,
-            self._gain[window],
-            self._settings.border_noise,
-        )
+        unsound = self._unsound(low, high)[first - low : stop - low]
         at = self._at(first, stop)
-        self._sound[at] = ~unsound[first - low : stop - low]
-        sea = np.zeros_like(self._sound)
-        sea[at] = self._sound[at] & self._land.quiet[first:stop]
-        cells.weigh_cells(first, stop, self._sums, self._gain, sea, self._fields)
+        self._sound[at] = ~unsound
+        self._sea[at] = self._sound[at] & self._land.quiet[first:stop]
+        self._water[at] = self._sound[at] & (self._land.cells[first:stop] == SEA)
+        cells.weigh_cells(first, stop, self._sums, self._gain, self._sea, self._level, self._fields)
         return stop
+
+    def _unsound(self, low: int, high: int) -> NDArray[np.bool_]:
+        window, settings = self._at(low, high), self._settings
+        edges = low, self._rows - high, settings.border_px
+        zeros = self._sums[3, window]
+        if not settings.border_noise:
+            return unsound_cells(zeros, None, None, *edges)
+        patches = self._at(low, high, PATCH)
+        gain, noise = (
+            values[patches].repeat(PATCH, 0)[low % PATCH :][: high - low].repeat(PATCH, 1)[:, : self._cols]
+            for values in (self._gain, self._noise)
+        )
+        return unsound_cells(zeros, self._sums[0, window] / (9 * CELL_PX**2), noise, *edges, gain)
 
     def _trim(self, first: int, stop: int) -> int:
         """Stage 3: the cells of which the background is made."""
         if stop <= first:
             return first
-        settings, rows = self._settings, (self._begin, self._end)
-        rings = cells.ring_sums(self._fields, first, stop, rows, settings.guard, settings.radius, self._rings)
+        rings = self._ring_sums(self._fields, first, stop)
         cells.trim_cells(
-            first, stop, rings, settings.trim_sigmas,
-            self._sums, self._gain, self._nesz, self._fields, self._kept,
+            first, stop, rings, self._settings.trim_sigmas,
+            self._sums, self._gain, self._nesz, self._sea, self._level, self._kept,
         )  # fmt: skip
         return stop
+
+    def _ring_sums(self, values: Int64, first: int, stop: int) -> Int64:
+        first, stop, begin, end = (-(-row // PATCH) for row in (first, stop, self._begin, self._end))
+        guard, radius = self._settings.guard, self._settings.radius
+        return cells.ring_sums(values, first, stop, (begin, end), guard, radius, self._rings)
 
     def _take(self, first: int, stop: int) -> int:
         """Stage 4: thresholds, and the pixels above them."""
         if stop <= first:
             return first
-        settings, rows = self._settings, (self._begin, self._end)
-        rings = cells.ring_sums(self._kept, first, stop, rows, settings.guard, settings.radius, self._rings)
+        rings = self._ring_sums(self._kept, first, stop)
+        sea = cells.limit_patches(rings, self._settings.least, self._settings.factors)
         at = self._at(first, stop)
         sound, land = self._sound[at], self._land.cells[first:stop]
-        searched = (sound > 0) & (land != LAND)
-        sea = np.empty((3, stop - first, self._cols), np.float32)
-        cells.limit_cells(
-            first, stop, rings, settings.least, settings.factors,
-            self._gain, self._nesz, searched.view(np.uint8), sea,
-        )  # fmt: skip
+        searched = sound & (land != LAND)
         self._judge_narrow(first, stop, sea, searched)
+        known = (sea[1] >= 0).repeat(PATCH, 0)[: stop - first].repeat(PATCH, 1)[:, : self._cols]
         mine = slice(first - self._first, stop - self._first)
         self._result.sound[mine] = sound
-        self._result.judged[mine] = searched & (sea[1] >= 0)
+        self._result.judged[mine] = searched & known
+        patches = self._at(first, stop, PATCH)
+        gain, nesz = self._gain[patches], self._nesz[patches]
         if self._result.peaks is not None:
-            self._result.peaks[mine] = self._sums[2, at] * self._gain[at] / np.float32(9)
-        spoke = self._fields[0, at]
-        self._result.negative += int((self._sums[4, at] * spoke).sum())
-        self._result.counted += int(spoke.sum()) * CELL_PX**2
-        self._sample(first, stop, sea, searched)
-        self._collect(first, sea, searched & (self._sums[2, at] > sea[2]))
+            wide = gain.repeat(PATCH, 0)[: stop - first].repeat(PATCH, 1)[:, : self._cols]
+            self._result.peaks[mine] = self._sums[2, at] * wide / np.float32(9)
+        speaks = self._sea[at]
+        self._result.negative += int((self._sums[4, at] * speaks).sum())
+        self._result.counted += int(np.count_nonzero(speaks)) * CELL_PX**2
+        limit = cells.limits(sea, gain, nesz)
+        self._sample(first, stop, sea, limit * gain / np.float32(9) - nesz, nesz, searched)
+        self._collect(sea, *cells.cells_over(first, stop, self._sums, limit, searched), first)
         return stop
 
-    def _judge_narrow(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
+    def _judge_narrow(self, first: int, stop: int, sea: Float32, searched: Uint8) -> None:
         """Judge what no open sea lies around by whatever water there is."""
-        row, col = np.nonzero(searched & (sea[1] < 0))
+        asked = np.zeros((sea.shape[1] * PATCH, sea.shape[2] * PATCH), np.uint8)
+        asked[: stop - first, : self._cols] = searched
+        asked = asked.reshape(sea.shape[1], PATCH, sea.shape[2], PATCH)
+        count = asked[:, 0] + asked[:, 1]
+        count = count[..., 0] + count[..., 1]  # cells of each patch
+        row, col = np.nonzero((sea[1] < 0) & (count > 0))
         if not len(row):
             return
-        settings, rows = self._settings, (self._begin, self._end)
-        # The cell that answers for an odd first row lies in the row above it.
-        low, high = max(first - settings.radius - 1, self._begin), min(stop + settings.radius, self._end)
-        at = self._at(low, high)
-        water = np.zeros_like(self._sound)
-        water[at] = self._sound[at] & (self._land.cells[low:high] == SEA)
-        # One answer serves four cells: they see nearly the same water.
-        shared, which = np.unique(((row + first) // 2) * self._cols + col // 2, return_inverse=True)
-        places = np.stack([np.maximum(shared // self._cols * 2, self._begin), shared % self._cols * 2], 1)
+        settings = self._settings
+        places = np.stack([row + first // PATCH, col], 1)
         mean, spread, noise = cells.narrow_waters(
-            places, rows, settings.radius, settings.least, settings.trim_sigmas,
-            self._sums, self._gain, self._nesz, water,
-        )[:, which]  # fmt: skip
-        here = (row + first) % len(self._sound)
-        limit = cells.limits(
-            mean, spread, noise, settings.factors, self._gain[here, col], self._nesz[here, col]
-        )
-        sea[0, row, col], sea[1, row, col], sea[2, row, col] = mean, spread, limit
-        self._result.cells_unjudged += int((spread < 0).sum())
+            places, (self._begin, self._end), settings.radius, settings.least, settings.trim_sigmas,
+            self._sums, self._level, self._gain, self._nesz, self._water,
+        )  # fmt: skip
+        factor = settings.factors.at(spread, noise / np.maximum(mean + noise, 1e-12))
+        sea[0, row, col], sea[1, row, col] = mean, spread
+        sea[2, row, col] = np.where(spread < 0, np.inf, factor)
+        self._result.cells_unjudged += int(count[row, col][spread < 0].sum())
 
-    def _sample(self, first: int, stop: int, sea: Float32, searched: NDArray[np.bool_]) -> None:
-        rows = np.arange(-(-first // SAMPLED) * SAMPLED, stop, SAMPLED)
+    def _sample(
+        self, first: int, stop: int, sea: Float32, limit: Float32, nesz: Float32, searched: Uint8
+    ) -> None:
+        rows = np.arange(-(-first // SAMPLED) * SAMPLED, stop, SAMPLED) - first
         if not len(rows):
             return
-        at, circle = rows - first, rows % len(self._sound)
-        out = slice(rows[0] // SAMPLED - -(-self._first // SAMPLED), None)
-        mean, spread, limit = sea[:, at, ::SAMPLED]
-        gain, nesz = self._gain[circle, ::SAMPLED], self._nesz[circle, ::SAMPLED]
-        seen = searched[at, ::SAMPLED] & (spread >= 0)
-        values = np.stack([mean, spread, limit * gain / 9 - nesz, nesz])
+        out = slice((rows[0] + first) // SAMPLED - -(-self._first // SAMPLED), None)
+        values = np.stack([sea[0], sea[1], limit, nesz])[:, rows // PATCH, :: SAMPLED // PATCH]
+        seen = (searched[rows, ::SAMPLED] > 0) & (values[1] >= 0)
         self._result.sampled[:, out][:, : len(rows)] = np.where(seen, values, np.nan)
 
-    def _collect(self, first: int, sea: Float32, over: NDArray[np.bool_]) -> None:
+    def _collect(self, sea: Float32, places: Int64, limit: Float32, first: int) -> None:
         """Take the exceeding pixels of some cells."""
-        row, col = np.nonzero(over)
-        if not len(row):
+        if not len(places):
             return
-        places = np.stack([row + first, col], 1)
-        limit = sea[2, row, col]
         pixels, sums, shaded, by_land = exceeding(
             self._lines, self._scene.shape[0], places, limit,
             self._land.beside, self._land.runs,
@@ -319,9 +338,10 @@ class BandScanner:
         if not len(pixels):
             return
         owner = pixels[:, 0]
-        here = (row + first) % len(self._sound)
+        row, col = places[:, 0] // PATCH, places[:, 1] // PATCH
+        here = row % len(self._gain)
         gain, nesz = self._gain[here, col], self._nesz[here, col]
-        level = np.maximum(sea[0, row, col] + nesz, np.float32(1e-12))
+        level = np.maximum(sea[0, row - first // PATCH, col] + nesz, np.float32(1e-12))
         intensity = sums * gain[owner] / np.float32(9)
         peak = np.zeros(len(row), np.float32)
         np.maximum.at(peak, owner, intensity)

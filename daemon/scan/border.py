@@ -36,13 +36,12 @@ Values = NDArray[np.floating[Any]]
 
 def unsound_cells(
     zeros: NDArray[Any],
-    mean_dn2: Values,
-    noise_dn2: Values,
+    mean_dn2: Values | None,
+    noise_dn2: Values | None,
     rows_above: int,
     rows_below: int,
     border_px: int,
     gain: Values | None = None,
-    border_noise: bool = True,
 ) -> Bools:
     """Return which cells of a window of whole rows must not be looked at, [rows, cols].
 
@@ -52,14 +51,14 @@ def unsound_cells(
     Args:
         zeros: pixels of each cell that are zero, of 64; in cells that the scene's end cuts, its last line
             and sample stand for the rest, [rows, cols].
-        mean_dn2: mean of DN^2 in each cell, [rows, cols].
-        noise_dn2: noise power there, as DN^2, [rows, cols].
+        mean_dn2: mean of DN^2 in each cell, [rows, cols]; None for products that were made after the
+            processor began to clean borders: there darkness means a table of noise that is too high, and is
+            no reason not to look.
+        noise_dn2: noise power there, as DN^2, [rows, cols]; None with ``mean_dn2``.
         rows_above: rows of the scene above the window.
         rows_below: rows below it.
         border_px: cells this near to missing data or border noise are unsound, at most 32.
         gain: sigma0 of a DN^2 of one, [rows, cols] or [1, cols]; None leaves cells alone whose noise is zero.
-        border_noise: whether the product was made before the processor cleaned its borders; in others
-            darkness means a table of noise that is too high, and is no reason not to look.
 
     Raises:
         InputError: border_px is out of range.
@@ -69,10 +68,12 @@ def unsound_cells(
     reach = -(-border_px // CELL_PX)
     missing: Bools = zeros >= MISSING_PX
     bad: Bools = missing
-    if border_noise:
+    if mean_dn2 is not None and noise_dn2 is not None:
         floor = noise_dn2 if gain is None else np.maximum(noise_dn2, np.float32(_NOMINAL_NESZ) / gain)
         void = missing | (mean_dn2 < np.float32(_DARK) * floor)
         bad = missing | (void & _reached(void, rows_above, rows_below))
+    if not bad.any():
+        return bad
     for axis in (0, 1):
         bad = _grown(bad, reach, axis)
     return bad

@@ -1,5 +1,7 @@
-"""The compiled loops over the grid of cells: the sea around each cell, and what a pixel there must exceed.
+"""The compiled loops over cells and patches: the sea around each patch, and what a pixel there must exceed.
 
+A patch is 2 x 2 cells (16 x 16 px), the last of a row or column may be cut. The sea around changes so little
+from one to the next that all four cells share what is known of it, and noise and gain too.
 Sums over windows are sums of integers: exact, whatever the order and wherever a part of the scene begins, so
 that nothing outside a window touches them. Rows lie in circles, as in `daemon.scan.kernels`.
 """
@@ -17,14 +19,15 @@ from daemon.scan.thresholds import Factors
 INTENSITY_UNIT = 2.0**40
 LEVEL_UNIT = 2.0**16
 _BRIGHTEST = 64.0  # intensities are cut here, far above any sea: sums over a window cannot overflow
-_NARROW_GUARD = 2  # cells
+_NARROW_GUARD = 1  # patches
 UNKNOWN = -1.0  # spread where the ring holds too little sea
 
 _ring_sums = bound("ring_sums", "qnnnnnnnnnq", ctypes.c_int)
-_weigh_cells = bound("weigh_cells", "nnnnffBxq")
-_trim_cells = bound("trim_cells", "nnnnqxfffqxxq")
-_limit_cells = bound("limit_cells", "nnnnqnxdnnxxffByf")
-_narrow_waters = bound("narrow_waters", "qnnnnnnnnxfffByf", ctypes.c_int)
+_weigh_cells = bound("weigh_cells", "nnnnffBxfq", ctypes.c_int)
+_trim_cells = bound("trim_cells", "nnnnqxfffBfxxxq", ctypes.c_int)
+_limit_patches = bound("limit_patches", "nqnxdnnxxyf")
+_cells_over = bound("cells_over", "nnnnffBqf", ctypes.c_int64)
+_narrow_waters = bound("narrow_waters", "qnnnnnnnnxffffByf", ctypes.c_int)
 
 
 def ring_sums(
@@ -36,17 +39,17 @@ def ring_sums(
     radius: int,
     buffer: Int64 | None = None,
 ) -> Int64:
-    """Sum the square ring around each cell.
+    """Sum the square ring around each patch.
 
-    Plainly: the sum over the cells at most ``radius`` away in row and column, less that over those at most
-    ``guard`` away; cells outside ``rows`` or the grid's columns count zero.
+    Plainly: the sum over the patches at most ``radius`` away in row and column, less that over those at most
+    ``guard`` away; patches outside ``rows`` or the grid's columns count zero.
 
     Args:
         values: fields in circles of rows, [F, R, cols].
         first: first row whose ring is wanted.
         stop: row after the last.
         rows: first row that exists, and the row after the last.
-        guard: half side of the guard in cells.
+        guard: half side of the guard in patches.
         radius: half side of the ring's outer edge.
         buffer: where the result may lie, large enough; fresh memory is slow.
 
@@ -60,20 +63,25 @@ def ring_sums(
     return out
 
 
-def weigh_cells(first: int, stop: int, sums: Float32, gain: Float32, sea: Uint8, fields: Int64) -> None:
-    """Enter what brightness is judged by: fields[0] = 1, [1] = level, [2] = level^2, and 0 beside the sea.
+def weigh_cells(
+    first: int, stop: int, sums: Float32, gain: Float32, sea: Uint8, level: Float32, fields: Int64
+) -> None:
+    """Enter what brightness is judged by: over a patch's cells of sea, sums of 1, level, level^2.
 
-    The level is the logarithm of the cell's peak intensity, max(s) gain / 9, in units of 1 / LEVEL_UNIT.
+    The level is the logarithm of a cell's peak intensity, max(s) gain / 9; its sums are in units of 1 /
+    LEVEL_UNIT.
 
     Args:
-        first: first row.
-        stop: row after the last.
+        first: first row of cells, even.
+        stop: row after the last, even but at the scene's end.
         sums: of `sum_cells`, [5, R, cols].
-        gain: sigma0 of a DN^2 of one, [R, cols].
+        gain: sigma0 of a DN^2 of one, of patches, [R/2, cols/2].
         sea: 1 where a cell may speak for the sea, [R, cols].
-        fields: receives them, [3, R, cols].
+        level: receives the cells' levels, [R, cols].
+        fields: receives the sums, [3, R/2, cols/2].
     """
-    _weigh_cells(first, stop, *sea.shape, sums, gain, sea, LEVEL_UNIT, fields)
+    if _weigh_cells(first, stop, *sea.shape, sums, gain, sea, LEVEL_UNIT, level, fields):
+        raise MemoryError("got no memory to weigh cells")
 
 
 def trim_cells(
@@ -84,64 +92,86 @@ def trim_cells(
     sums: Float32,
     gain: Float32,
     nesz: Float32,
-    fields: Int64,
+    sea: Uint8,
+    level: Float32,
     kept: Int64,
 ) -> None:
     """Leave bright cells out and enter the sums of the others; afterwards they make up the background.
 
-    Plainly: a cell is bright when its level exceeds the mean level of its ring by ``sigmas`` standard
-    deviations. kept[0] = 1, [1] = mean intensity, [2] = mean squared intensity, [3] = noise-equivalent
-    sigma0, in units of 1 / INTENSITY_UNIT; 0 for bright cells and beside the sea.
+    Plainly: a cell is bright when its level exceeds the mean level of its patch's ring by ``sigmas`` standard
+    deviations. Over a patch's other cells of sea: kept[0] = their number, [1] = sum of mean intensity, [2] =
+    of mean squared intensity, [3] = of noise-equivalent sigma0, in units of 1 / INTENSITY_UNIT.
 
     Args:
-        first: first row.
-        stop: row after the last.
-        rings: ring sums of ``fields``, [3, stop - first, cols].
+        first: first row of cells, even.
+        stop: row after the last, even but at the scene's end.
+        rings: ring sums of the ``fields`` of `weigh_cells`, [3, rows of patches, cols/2].
         sigmas: how far above the mean a bright cell lies.
         sums: of `sum_cells`, [5, R, cols].
-        gain: sigma0 of a DN^2 of one, [R, cols].
-        nesz: noise-equivalent sigma0, [R, cols].
-        fields: of `weigh_cells`, [3, R, cols].
-        kept: receives the sums, [4, R, cols].
+        gain: sigma0 of a DN^2 of one, of patches, [R/2, cols/2].
+        nesz: noise-equivalent sigma0, of patches, [R/2, cols/2].
+        sea: 1 where a cell may speak for the sea, [R, cols].
+        level: of `weigh_cells`, [R, cols].
+        kept: receives the sums, [4, R/2, cols/2].
     """
-    _trim_cells(
-        first, stop, *gain.shape, rings, sigmas, sums, gain, nesz, fields, INTENSITY_UNIT, _BRIGHTEST, kept
-    )  # fmt: skip
+    if _trim_cells(
+        first, stop, *sea.shape, rings, sigmas, sums, gain, nesz, sea, level, LEVEL_UNIT, INTENSITY_UNIT,
+        _BRIGHTEST, kept,
+    ):  # fmt: skip
+        raise MemoryError("got no memory to trim cells")
 
 
-def limit_cells(
-    first: int,
-    stop: int,
-    rings: Int64,
-    least: int,
-    factors: Factors,
-    gain: Float32,
-    nesz: Float32,
-    wanted: Uint8,
-    sea: Float32,
-) -> None:
-    """Turn ring sums into the sea around each cell and what a pixel there must exceed.
+def limit_patches(rings: Int64, least: int, factors: Factors) -> Float32:
+    """Turn ring sums into the sea around each patch and the factor over it that a pixel there must exceed.
 
     Plainly: mean and standard deviation of the intensity over the kept cells of the ring; spread = deviation
-    over mean; share = noise there over mean; mean sigma0 = mean - noise there; limit = (mean sigma0 + noise
-    here) factor(spread, share), as a sum of nine DN^2. Where the ring holds fewer than ``least`` cells the
-    limit is infinite and the spread UNKNOWN.
+    over mean; share = noise over mean; mean sigma0 = mean - noise; factor(spread, share). Where the ring
+    holds fewer than ``least`` cells the factor is infinite and the spread UNKNOWN.
 
     Args:
-        first: first row.
-        stop: row after the last.
-        rings: ring sums of `trim_cells`'s ``kept``, [4, stop - first, cols].
+        rings: ring sums of `trim_cells`'s ``kept``, [4, rows, cols].
         least: cells that a ring needs.
         factors: thresholds over the mean intensity.
-        gain: sigma0 of a DN^2 of one, [R, cols].
-        nesz: noise-equivalent sigma0, [R, cols].
-        wanted: 1 for cells that are searched; the others are left UNKNOWN, [stop - first, cols].
-        sea: receives mean sigma0, spread and limit, [3, stop - first, cols].
+
+    Returns:
+        Mean sigma0, spread and factor, [3, rows, cols].
     """
-    _limit_cells(
-        first, stop, *gain.shape, rings, least, INTENSITY_UNIT, factors.values, *factors.values.shape,
-        factors.share_step, factors.spread_step, gain, nesz, wanted, UNKNOWN, sea,
+    sea = np.empty((3, *rings.shape[1:]), np.float32)
+    _limit_patches(
+        sea[0].size, rings, least, INTENSITY_UNIT, factors.values, *factors.values.shape,
+        factors.share_step, factors.spread_step, UNKNOWN, sea,
     )  # fmt: skip
+    return sea
+
+
+def limits(sea: Float32, gain: Float32, nesz: Float32) -> Float32:
+    """Return what s must exceed in each patch: 9 (mean sigma0 + noise there) factor / gain.
+
+    Args:
+        sea: mean sigma0, spread and factor, [3, ...].
+        gain: sigma0 of a DN^2 of one, [...].
+        nesz: noise-equivalent sigma0, [...].
+    """
+    with np.errstate(over="ignore"):
+        limit: Float32 = np.float32(9) * np.maximum(sea[0] + nesz, np.float32(1e-12)) * sea[2] / gain
+    return limit
+
+
+def cells_over(
+    first: int, stop: int, sums: Float32, limit: Float32, searched: Uint8
+) -> tuple[Int64, Float32]:
+    """Return the cells whose peak s exceeds their patch's limit: row and column, [n, 2], and that limit, [n].
+
+    Args:
+        first: first row of cells, even.
+        stop: row after the last.
+        sums: of `sum_cells`, [5, R, cols].
+        limit: of the patches of these rows, [rows, cols/2].
+        searched: 1 for cells that are looked at, [stop - first, cols].
+    """
+    places, limits_ = np.empty((searched.size, 2), np.int64), np.empty(searched.size, np.float32)
+    count = _cells_over(first, stop, *sums.shape[1:], sums, limit, searched, places, limits_)
+    return places[:count].copy(), limits_[:count].copy()
 
 
 def narrow_waters(
@@ -151,24 +181,26 @@ def narrow_waters(
     least: int,
     sigmas: float,
     sums: Float32,
+    level: Float32,
     gain: Float32,
     nesz: Float32,
     water: Uint8,
 ) -> Float32:
-    """Describe the water around some cells, close to land or not; for where `limit_cells` cannot.
+    """Describe the water around some patches, close to land or not; for where `limit_patches` cannot.
 
-    In narrow waters no cell lies away from land. The formulas are `trim_cells`'s and `limit_cells`'s, over
-    the whole square around a cell but for the nearest cells, since a guard would leave nothing.
+    In narrow waters no cell lies away from land. The formulas are `trim_cells`'s and `limit_patches`'s, over
+    the whole square around a patch but for the nearest patches, since a guard would leave nothing.
 
     Args:
-        places: row and column of each cell, [n, 2].
-        rows: first row that exists, and the row after the last.
-        radius: half side of the square.
+        places: row and column of each patch, [n, 2].
+        rows: first row of cells that exists, and the row after the last.
+        radius: half side of the square, in patches.
         least: cells that it needs.
         sigmas: how far above the mean a bright cell lies.
         sums: of `sum_cells`, [5, R, cols].
-        gain: sigma0 of a DN^2 of one, [R, cols].
-        nesz: noise-equivalent sigma0, [R, cols].
+        level: of `weigh_cells`, [R, cols].
+        gain: sigma0 of a DN^2 of one, of patches, [R/2, cols/2].
+        nesz: noise-equivalent sigma0, of patches, [R/2, cols/2].
         water: 1 for sound cells without land, [R, cols].
 
     Returns:
@@ -177,16 +209,7 @@ def narrow_waters(
     out = np.empty((3, len(places)), np.float32)
     if _narrow_waters(
         places, len(places), *rows, *water.shape, _NARROW_GUARD, radius, least, sigmas,
-        sums, gain, nesz, water, UNKNOWN, out,
+        sums, level, gain, nesz, water, UNKNOWN, out,
     ):  # fmt: skip
         raise MemoryError("got no memory to describe narrow waters")
     return out
-
-
-def limits(
-    mean: Float32, spread: Float32, noise: Float32, factors: Factors, gain: Float32, nesz: Float32
-) -> Float32:
-    """Return the limits of some cells as in `limit_cells`; infinite where the spread is UNKNOWN. [n]."""
-    factor = factors.at(spread, noise / np.maximum(mean + noise, 1e-12))
-    limit = 9 * np.maximum(mean + nesz, 1e-12) * factor / gain
-    return np.where(spread < 0, np.inf, limit).astype(np.float32)

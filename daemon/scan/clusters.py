@@ -58,7 +58,7 @@ def join(pixels: Pixels, gap_px: int, max_extent_px: float) -> Clusters:
     """
     line, sample = np.ascontiguousarray(pixels.line), np.ascontiguousarray(pixels.sample)
     label, count = link(line, sample, gap_px)
-    contrast = pixels.contrast.max(1)
+    contrast = np.maximum.reduce(list(pixels.contrast.T))
     sums, brightest = sum_clusters(label, count, line, sample, contrast)
     longest = np.maximum(sums[:, 2] - sums[:, 0], sums[:, 3] - sums[:, 1])
     cut = np.flatnonzero((longest > max_extent_px)[label])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from shapely import MultiPolygon
 
 from daemon.domain import Clutter, Coverage
 from daemon.scan.area import area_of
@@ -65,6 +66,11 @@ def coverage_of(
         sensitivity=sensitivity,
         false_alarms_per_1000_km2=false_alarms_per_1000_km2(sensitivity, rate, scene.spacing_m),
     )
+
+
+def nowhere() -> Coverage:
+    """Return the coverage of a scene whose pixels were not read, since all of it is land."""
+    return Coverage(MultiPolygon(), 0.0, 0.0, 1.0, None, RCS_MODEL, ())
 
 
 def _extent(size: int) -> Float32:

@@ -1,7 +1,8 @@
 """The compiled loops over pixels, each with its plain formula; their source is ``kernels.c``.
 
-Pixels are summed up into cells of 8 x 8. Lines of the image and rows of the grid of cells are kept in
-circles: line l lies at l mod the circle's length, so that memory is bounded and nothing is ever moved.
+Pixels are summed up into cells of 8 x 8, four cells make a patch. Lines of the image and rows of cells and of
+patches are kept in circles: line l lies at l mod the circle's length, so that memory is bounded and nothing
+is ever moved.
 
 ``s`` is the sum of 3 x 3 squared digital numbers around a pixel, edges repeated beyond the scene: nine times
 the mean intensity there.
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CELL_PX = 8
+PATCH = 2  # cells to a side of a patch: what changes slowly is known by patches
+PATCH_PX = PATCH * CELL_PX
 Uint8 = NDArray[np.uint8]
 Uint16 = NDArray[np.uint16]
 Int64 = NDArray[np.int64]
@@ -63,7 +66,7 @@ def bound(name: str, arguments: str, result: Any = None) -> Any:
 
 _sum_cells = bound("sum_cells", "Hnnnnnfnnf")
 _exceeding = bound("exceeding", "HnnnqnfBnnqqqnnifBq", ctypes.c_int64)
-_link = bound("link_pixels", "qqqnnq", ctypes.c_int64)
+_link = bound("link_pixels", "qqnnq", ctypes.c_int64)
 _sum_clusters = bound("sum_clusters", "qnqqddq")
 
 
@@ -80,10 +83,10 @@ def sum_cells(
         first_row: first row of cells.
         stop_row: row after the last.
         total_lines: lines of the scene.
-        noise: noise power in DN^2, circle of rows, [R, cols].
-        sums: circle of rows that receives the sums, [5, R, cols].
+        noise: noise power in DN^2 of patches, circle of rows, [R/2, cols/2].
+        sums: circle of rows of cells that receives the sums, [5, R, cols]; R even.
     """
-    _sum_cells(lines, *lines.shape, first_row, stop_row, total_lines, noise, *noise.shape, sums)
+    _sum_cells(lines, *lines.shape, first_row, stop_row, total_lines, noise, *sums.shape[1:], sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,8 @@ def exceeding(
             brightest of them counts.
 
     Returns:
-        Cell, line and sample of each pixel, [m, 3]; s of each, [m]; True for the shaded, [m]; number of
-        pixels beside land that were not looked at.
+        Cell, line and sample of each pixel, by line and sample, [m, 3]; s of each, [m]; True for the
+        shaded, [m]; number of pixels beside land that were not looked at.
     """
     found = np.empty((CELL_PX**2 * len(cells), 3), np.int32)
     sums = np.empty(CELL_PX**2 * len(cells), np.float32)
@@ -161,7 +164,7 @@ def link(line: Int64, sample: Int64, gap_px: int) -> tuple[Int64, int]:
         Component of each pixel, numbered by their first pixels, [n]; number of components.
     """
     label = np.empty(len(line), np.int64)
-    count = _link(line, sample, np.searchsorted(line, line, "right"), len(line), gap_px, label)
+    count = _link(line, sample, len(line), gap_px, label)
     if count < 0:
         raise MemoryError(f"got no memory to join {len(line)} pixels")
     return label, int(count)

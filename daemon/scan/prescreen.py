@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from itertools import compress
+from math import isfinite
 from threading import Event, Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from daemon.scan.above import Exceeding, joined, selected, strongest
 from daemon.scan.band import BandScan, BandScanner, BandSettings, LandMap
 from daemon.scan.clusters import Pixels, join
 from daemon.scan.coverage import coverage_of
-from daemon.scan.kernels import CELL_PX, Float32, LandRuns, Uint8
+from daemon.scan.kernels import CELL_PX, PATCH, PATCH_PX, Float32, LandRuns, Uint8
 from daemon.scan.thresholds import ClutterModel
 from daemon.scene.land import SEA
 from engine.errors import InputError
@@ -137,13 +139,17 @@ def scan(
     settings = settings or ScanSettings()
     report = progress or (lambda _: None)
     sizes = _sizes(scene, settings, keep_peaks)
-    ground = _land_map(scene, land, settings, sizes)
-    scans = _scan_bands(scene, ground, sizes, threads or os.cpu_count() or 1, report)
+    ground, scans = _scan_bands(
+        scene, lambda: _land_map(scene, land, settings, sizes), sizes, threads or os.cpu_count() or 1, report
+    )
     blank = [name for name, part in scans.items() if not part.sound.any()]
     held = [part.sound for name, part in scans.items() if name not in blank or len(blank) == len(scans)]
     sound = np.logical_and.reduce(held).view(np.uint8)
-    pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
-    candidates, counts = _candidates(scene, land, pixels, settings)
+    with ThreadPoolExecutor(1) as beside:  # what was looked at, while what was found is put together
+        summary = beside.submit(coverage_of, scene, ground, sound, scans, _rate(scene, settings))
+        pixels = _pixels(scene, [_found(part, sizes.most_cells, sound) for part in scans.values()])
+        candidates, counts = _candidates(scene, land, pixels, settings)
+        coverage = summary.result()
     counts["exceeding_pixels"] = len(pixels.line)
     counts["pixels_by_land"] = sum(part.pixels_by_land for part in scans.values())
     counts["cells_unjudged"] = max(part.cells_unjudged for part in scans.values())
@@ -156,7 +162,6 @@ def scan(
                 f"{name}: {part.cells_over} cells exceed their threshold; the strongest {sizes.most_cells} "
                 "were taken"
             )
-    coverage = coverage_of(scene, ground, sound, scans, _rate(scene, settings))
     if sound.any() and all(np.isnan(sea.mean_db) for sea in coverage.clutter):
         notes.append("no cell of the scene holds enough sea away from land: nothing could be searched")
     report(1.0)
@@ -171,15 +176,16 @@ def _rate(scene: Scene, settings: ScanSettings) -> float:
 
 
 def _sizes(scene: Scene, settings: ScanSettings, keep_peaks: bool) -> BandSettings:
-    cell_m = CELL_PX * float(np.mean(scene.spacing_m))
-    guard = max(int(round(settings.guard_m / cell_m)), 1)
+    patch_m = PATCH_PX * float(np.mean(scene.spacing_m))
+    guard = max(int(round(settings.guard_m / patch_m)), 1)
     reach_px = max(int(np.ceil(settings.shore_m / float(np.mean(scene.spacing_m)))), 1)
-    radius = max(int(round(settings.background_m / cell_m)), guard + 1)
+    radius = max(int(round(settings.background_m / patch_m)), guard + 1)
+    ring_cells = PATCH**2 * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)
     looks = thresholds.NOMINAL_LOOKS.get((scene.name.mode, scene.name.resolution), thresholds.IW_LOOKS)
     return BandSettings(
         guard=guard,
         radius=radius,
-        least=max(int(_RING_SHARE * ((2 * radius + 1) ** 2 - (2 * guard + 1) ** 2)), _LEAST_CELLS),
+        least=max(int(_RING_SHARE * ring_cells), _LEAST_CELLS),
         trim_sigmas=TRIM_SIGMAS,
         border_px=settings.border_px,
         border_noise=not scene.ipf >= _CLEAN_IPF or not scene.ipf[:3].isdigit(),
@@ -203,14 +209,14 @@ def _land_map(scene: Scene, land: LandSource, settings: ScanSettings, sizes: Ban
 
 
 def _scan_bands(
-    scene: Scene, ground: LandMap, sizes: BandSettings, threads: int, report: Progress
-) -> dict[str, BandScan]:
-    """Scan all polarisations, each in parts of whole rows of cells."""
-    rows = len(ground.cells)
+    scene: Scene, draw: Callable[[], LandMap], sizes: BandSettings, threads: int, report: Progress
+) -> tuple[LandMap, dict[str, BandScan]]:
+    """Scan all polarisations, each in parts of whole rows of cells; land is drawn as they begin."""
+    rows = -(-scene.shape[0] // CELL_PX)
     count = max(1, min(-(-threads // len(scene.polarisations)), rows // _LEAST_ROWS))
     if not all(scene.plain(name) for name in scene.polarisations):
         count = 1  # what is decoded has one reader at a time, and parts would decode what lies between twice
-    cuts = np.linspace(0, rows, count + 1).round().astype(int).tolist()
+    cuts = [rows * k // count // PATCH * PATCH for k in range(count)] + [rows]
     parts = list(zip(cuts[:-1], cuts[1:], strict=True))
     lock, done, failed = Lock(), 0, Event()
 
@@ -222,19 +228,24 @@ def _scan_bands(
             done += more
             report(min(0.98 * done / (rows * len(scene.polarisations)), 0.98))
 
+    ground: Future[LandMap] = Future()
+
     def run(name: str, part: tuple[int, int]) -> BandScan:
-        return BandScanner(scene, name, ground, sizes, part).run(count_rows)
+        return BandScanner(scene, name, ground.result, sizes, part).run(count_rows)
 
     with ThreadPoolExecutor(threads) as pool:
         waiting = {name: [pool.submit(run, name, part) for part in parts] for name in scene.polarisations}
         try:
+            ground.set_result(draw())
             for task in as_completed([task for tasks in waiting.values() for task in tasks]):
                 task.result()  # the first trouble ends the others too
         except BaseException:
             failed.set()
+            ground.cancel()  # whoever waits for it
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-        return {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
+        found = {name: _stacked([task.result() for task in tasks]) for name, tasks in waiting.items()}
+    return ground.result(), found
 
 
 def _within(cells: Bools, reach: int) -> Bools:
@@ -291,18 +302,22 @@ def _found(scanned: BandScan, most_cells: int, sound: Uint8) -> Exceeding:
 def _pixels(scene: Scene, found: Sequence[Exceeding]) -> Pixels:
     """Bring the polarisations' pixels together."""
     width = scene.shape[1]
-    keys = [part.line.astype(np.int64) * width + part.sample for part in found]
-    key = np.sort(np.concatenate(keys))
-    key = key[np.diff(key, prepend=-1) > 0]
+    keys = np.concatenate([part.line.astype(np.int64) * width + part.sample for part in found])
+    order = np.argsort(keys, kind="stable")  # quick, since each polarisation's are in order
+    key = keys[order]
+    fresh = np.diff(key, prepend=-1) > 0
+    key = key[fresh]
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.cumsum(fresh) - 1
     over = np.zeros((len(key), len(found)), bool)
     contrast = np.zeros((len(key), len(found)))
     shaded = np.zeros(len(key), bool)
     smooth = np.zeros((len(key), len(found)), np.float32)
-    for k, (part, mine) in enumerate(zip(found, keys, strict=True)):
-        at = np.searchsorted(key, mine)
+    ends = np.cumsum([len(part.line) for part in found])
+    for k, (part, at) in enumerate(zip(found, np.split(place, ends[:-1]), strict=True)):
         over[at, k], contrast[at, k], smooth[at, k] = True, part.contrast, part.smooth
         shaded[at] |= part.shaded
-    line, sample = key // width, key % width
+    line, sample = np.divmod(key, width)
     return Pixels(line, sample, shaded, over, contrast, smooth)
 
 
@@ -317,26 +332,29 @@ def _candidates(
     kept = kept.only(np.lexsort((kept.sample_px, kept.line_px)))
     lon, lat = scene.geometry.lonlat(kept.line_px, kept.sample_px) if len(kept) else ((), ())
     shore_m = land.shore_m(kept.line_px, kept.sample_px)
-    candidates = []
-    for k in range(len(kept)):
-        cell = cell_of(kept.line_px[k], kept.sample_px[k])
-        x1, y1, x2, y2 = kept.box_px[k].tolist()
+    columns = (
+        kept.line_px, kept.sample_px, lon, lat, kept.box_px, kept.pixels, kept.over,
+        _db(kept.peak), _db(kept.contrast), shore_m.round(1),
+    )  # fmt: skip
+    candidates: list[Candidate] = []
+    for line, sample, lon_deg, lat_deg, box, size, over, peak_db, contrast_db, shore in zip(
+        *(np.asarray(column).tolist() for column in columns), strict=True
+    ):
+        cell = cell_of(line, sample)
         candidates.append(
             Candidate(
-                index=k,
-                line_px=float(kept.line_px[k]),
-                sample_px=float(kept.sample_px[k]),
-                lon_deg=float(lon[k]),
-                lat_deg=float(lat[k]),
-                box_px=(x1, y1, x2, y2),
-                pixels=int(kept.pixels[k]),
-                polarisations=tuple(
-                    name for name, over in zip(scene.polarisations, kept.over[k], strict=True) if over
-                ),
-                peak_db=_db(float(kept.peak[k])),
-                contrast_db=_db(float(kept.contrast[k])),
+                index=len(candidates),
+                line_px=line,
+                sample_px=sample,
+                lon_deg=lon_deg,
+                lat_deg=lat_deg,
+                box_px=tuple(box),
+                pixels=size,
+                polarisations=tuple(compress(scene.polarisations, over)),
+                peak_db=peak_db,
+                contrast_db=contrast_db,
                 cell=(cell.row, cell.col),
-                shore_m=round(float(shore_m[k]), 1) if np.isfinite(shore_m[k]) else None,
+                shore_m=shore if isfinite(shore) else None,
             )
         )
     counts = {
@@ -347,5 +365,6 @@ def _candidates(
     return tuple(candidates), counts
 
 
-def _db(linear: float) -> float:
-    return round(float(10 * np.log10(max(linear, 1e-6))), 2)
+def _db(linear: NDArray[Any]) -> NDArray[np.float64]:
+    decibels: NDArray[np.float64] = 10 * np.log10(np.maximum(linear.astype(float), 1e-6))
+    return np.round(decibels, 2)

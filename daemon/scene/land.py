@@ -27,7 +27,9 @@ _MARGIN_PX = 256  # windows reach beyond the scene by less
 _GRID = 9  # places a side that tell a scene's bounds
 _BEYOND_DEG = 0.03  # what the bounds may miss between those places
 _EDGE_DEG = 0.05  # longer edges get vertices between: straight in degrees is not straight in the image
-_OUTLINE_DEG = 0.05  # how far a footprint's straight edges may run beside the scene's
+# How far from a footprint the sea still matters: a provider draws its edges straight, and bright targets on
+# land have azimuth ghosts in the neighbouring slice, 15 km away at the third order.
+_OUTLINE_DEG = 0.2
 
 
 class LandSource(Protocol):
@@ -125,8 +127,8 @@ class SceneLand:
 def relevant(coastline: Coastline, footprint: BaseGeometry) -> bool:
     """Return whether there can be sea in a scene, from its footprint alone.
 
-    The same rings as `SceneLand` draws. False only where the whole footprint, and 5 km around it for the
-    edges that a provider draws straight, is land: then no pixel of the scene is sea.
+    The same rings as `SceneLand` draws. False only where the whole footprint and 20 km around it are land:
+    then no pixel of the scene is sea, nor anything in it the source of a ghost at sea.
 
     Args:
         coastline: says what counts as land.

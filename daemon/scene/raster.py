@@ -1,4 +1,4 @@
-"""Measurement pixels, read by window through GDAL."""
+"""Measurement pixels, read by window: plain strips as they are, anything else through GDAL."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window as RasterWindow
 
 from daemon.errors import SceneCorrupt, SourceUnavailable
 from daemon.scene.strips import strips_of
@@ -55,25 +53,42 @@ class Raster:
     def __init__(self, gdal_name: str, label: str, size: int | None, remote: bool = False) -> None:
         self.gdal_name, self.label, self._remote = gdal_name, label, remote
         self._lock = threading.Lock()
+        self._opened: Any = None
         if size == 0:
             raise SceneCorrupt(
                 f"{label}: got an empty file (0 bytes), expected pixels: fetch the product again"
             )
-        with self._translated(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            # No other driver: a file of another format could point GDAL to other places.
-            self._dataset = rasterio.open(gdal_name, driver="GTiff")
-        self.shape: tuple[int, int] = self._dataset.shape
-        count, dtype = self._dataset.count, self._dataset.dtypes[0]
-        if (count, dtype) != (1, "uint16"):
-            self.close()
-            raise SceneCorrupt(f"{label}: got {count} bands of {dtype}, expected one of uint16")
-        if size is not None:
-            self._check_length(size)
         self._strips = strips_of(gdal_name)
+        if self._strips is not None:  # GDAL is not even loaded
+            self.shape: tuple[int, int] = self._strips.shape
+            end: int | None = self._strips.end
+        else:
+            self.shape = self._dataset.shape
+            count, dtype = self._dataset.count, self._dataset.dtypes[0]
+            if (count, dtype) != (1, "uint16"):
+                self.close()
+                raise SceneCorrupt(f"{self.label}: got {count} bands of {dtype}, expected one of uint16")
+            end = self._end()
+        if size is not None and (end is None or end > size):
+            self.close()
+            raise SceneCorrupt(f"{self.label}: got {size} bytes, expected more: truncated, fetch it again")
 
-    def _check_length(self, size: int) -> None:
-        """Compare the file's size with where the last block ends: a broken transfer cuts the tail."""
+    @property
+    def _dataset(self) -> Any:
+        """The file as rasterio's, opened when it is first asked for."""
+        with self._lock:
+            if self._opened is None:
+                import rasterio  # slow to load
+                from rasterio.errors import NotGeoreferencedWarning
+
+                with self._translated(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                    # No other driver: a file of another format could point GDAL to other places.
+                    self._opened = rasterio.open(self.gdal_name, driver="GTiff")
+            return self._opened
+
+    def _end(self) -> int | None:
+        """Return where the last block ends: a broken transfer cuts the tail."""
         height, width = self._dataset.block_shapes[0]
         block = f"{(self.shape[1] - 1) // width}_{(self.shape[0] - 1) // height}"
         offset, length = (
@@ -81,13 +96,14 @@ class Raster:
             for item in ("BLOCK_OFFSET", "BLOCK_SIZE")
         )
         # Where the index of blocks itself is cut off, GDAL knows no offset.
-        if offset is None or length is None or int(offset) + int(length) > size:
-            self.close()
-            raise SceneCorrupt(f"{self.label}: got {size} bytes, expected more: truncated, fetch it again")
+        return None if offset is None or length is None else int(offset) + int(length)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turn GDAL's errors into ours."""
+        import rasterio
+        from rasterio.errors import RasterioError
+
         try:
             with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, **(_REMOTE if self._remote else {})):
                 yield
@@ -162,9 +178,9 @@ class Raster:
             except OSError as error:
                 raise self._trouble(f"{error}") from None
             return
-        part = RasterWindow(0, first_line, self.shape[1], len(out))
+        dataset, part = self._dataset, ((first_line, first_line + len(out)), (0, self.shape[1]))
         with self._lock, self._translated():
-            self._dataset.read(1, window=part, out=out)
+            dataset.read(1, window=part, out=out)
 
     def read(self, window: Window) -> NDArray[np.uint16]:
         """Return digital numbers, [h, w]; 0 beyond the scene.
@@ -178,9 +194,17 @@ class Raster:
         right = min(window.sample + window.samples, self.shape[1])
         if first >= last or left >= right:
             return np.zeros((window.lines, window.samples), np.uint16)
-        part = RasterWindow(left, first, right - left, last - first)
-        with self._lock, self._translated():
-            dn: NDArray[np.uint16] = self._dataset.read(1, window=part)
+        dn: NDArray[np.uint16]
+        if self._strips is not None:
+            dn = np.empty((last - first, right - left), np.uint16)
+            try:
+                self._strips.read_into(first, dn, left)
+            except OSError as error:
+                raise self._trouble(f"{error}") from None
+        else:
+            dataset, part = self._dataset, ((first, last), (left, right))
+            with self._lock, self._translated():
+                dn = dataset.read(1, window=part)
         if dn.shape == (window.lines, window.samples):
             return dn
         out = np.zeros((window.lines, window.samples), np.uint16)
@@ -191,4 +215,5 @@ class Raster:
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
-            self._dataset.close()
+            if self._opened is not None:
+                self._opened.close()

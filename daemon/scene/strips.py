@@ -39,8 +39,13 @@ class Strips:
     lines: NDArray[np.int64]
     offsets: NDArray[np.int64]
 
-    def read_into(self, first_line: int, out: NDArray[np.uint16]) -> None:
-        """Fill whole lines, [lines, samples], contiguous.
+    @property
+    def end(self) -> int:
+        """Where the last run ends in the file."""
+        return int((self.offsets + np.diff(self.lines) * self.shape[1] * 2).max())
+
+    def read_into(self, first_line: int, out: NDArray[np.uint16], first_sample: int = 0) -> None:
+        """Fill lines, [lines, samples], contiguous; whole ones are read together.
 
         Raises:
             OSError: the file cannot be read, or ends early.
@@ -52,8 +57,13 @@ class Strips:
                 low, high = max(int(self.lines[run]), first_line), min(int(self.lines[run + 1]), stop)
                 if low >= stop:
                     break
-                part = out[low - first_line : high - first_line].data.cast("B")
-                _fill(handle, part, int(self.offsets[run]) + (low - int(self.lines[run])) * pitch)
+                part = out[low - first_line : high - first_line]
+                at = int(self.offsets[run]) + (low - int(self.lines[run])) * pitch + 2 * first_sample
+                if part.shape[1] == self.shape[1]:
+                    _fill(handle, part.data.cast("B"), at)
+                    continue
+                for k, line in enumerate(part):
+                    _fill(handle, line.data.cast("B"), at + k * pitch)
         finally:
             os.close(handle)
 

@@ -15,10 +15,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from ..alerts.evaluate import evaluate_run
 from ..domain import SceneResult, Versions
 from ..errors import SceneCorrupt, SceneUnsupported
 from ..messages import SceneAcquired, product_name
 from ..scene.names import ProductName
+from . import ais
+from .change import mark_due
 from .results import insert_run, multipolygon
 from .slices import mark_duplicates
 from .tables import Acquisition, Attempt, Message, Product, Run
@@ -74,6 +77,7 @@ def accept(session: Session, scene: SceneAcquired) -> Accepted:
     product.uuid = given.uuid or product.uuid
     product.size_bytes = given.size_bytes or product.size_bytes
     product.published = given.published or product.published
+    product.received = min(product.received or scene.received, scene.received)
     if given.checksum:
         product.checksum = f"{given.checksum.algorithm}:{given.checksum.value}"
     session.flush()
@@ -105,6 +109,7 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
     known = session.get(Run, result.run_key)
     if known is None:
         insert_run(session, result, acquisition.id, product.id, accepted.kind)
+        ais.match_run(session, result.run_key)
         _describe(acquisition, result)
     else:
         known.kind = accepted.kind
@@ -118,8 +123,11 @@ def record(session: Session, origin: Origin | None, accepted: Accepted, result: 
         # Slices of a datatake end one after the other: the last one sees them all.
         lock(session, f"slices {acquisition.platform} {acquisition.datatake}")
         mark_duplicates(session, acquisition)
+        mark_due(session, acquisition)
     if origin:
         end_message(session, origin, accepted)
+    if switched:
+        evaluate_run(session, result.run_key)  # last: from here on others that judge wait
     return switched or known is None
 
 

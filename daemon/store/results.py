@@ -152,7 +152,7 @@ def _detection(run_id: str, detection: FoundDetection) -> dict[str, Any]:
     same = (
         "id label score line_px sample_px length_m length_low_m length_high_m width_m axis_deg peak_db "
         "contrast_db incidence_deg measured prior_status prior_year brightness_db range_to_velocity_s "
-        "azimuth_deg shift_bound_m shore_m"
+        "azimuth_deg shift_bound_m shore_m sensed"
     )
     return {
         **{name: getattr(detection, name) for name in same.split()},

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Text, cast, column, distinct, func, select, table
 from sqlalchemy.orm import Session
 
+from . import change
 from .tables import Acquisition, Attempt, Candidate, Coverage, Message, Product, Run
 
 Row = tuple[str, str, int]
@@ -30,6 +31,7 @@ class Status:
     candidates: Sequence[tuple[str, int]]  # state, count, of current runs
     detections: Sequence[tuple[str, int, float]]  # class, count, mean score, of current runs
     area_km2: float  # of valid sea, of current runs
+    changes: Sequence[Row]  # outcome, reason, count of present change units; due ones among them
     unbalanced: int  # acquisitions in a state that their products do not account for; 0 is sound
 
 
@@ -59,6 +61,7 @@ def read(session: Session) -> Status:
         candidates=[(state, count) for state, count in session.execute(candidates)],
         detections=[(label, count, score) for label, count, score in session.execute(detections)],
         area_km2=session.scalar(area) or 0.0,
+        changes=change.outcomes(session),
         unbalanced=_unbalanced(session),
     )
 

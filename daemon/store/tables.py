@@ -114,6 +114,7 @@ class Product(Base):
     size_bytes: Mapped[int | None]
     checksum: Mapped[str | None]  # algorithm:value
     published: Mapped[datetime | None]
+    received: Mapped[datetime | None]  # by us, the first notice of it
     source: Mapped[str]
     ipf: Mapped[str | None]
     state: Mapped[str | None]
@@ -260,6 +261,7 @@ class Detection(Base):
     azimuth_deg: Mapped[float | None]
     shift_bound_m: Mapped[float | None]
     shore_m: Mapped[float | None]
+    sensed: Mapped[datetime | None]  # zero-Doppler time of its line
 
 
 class Coverage(Base):

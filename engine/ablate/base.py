@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,19 @@ import torch
 from engine.errors import InputError
 from engine.model.fusar import load_fusar, new_fusar, save_fusar
 from engine.model.nano import build_tokenizer, nano_config
-from engine.model.tlm import TlmConfig
+from engine.model.tlm import TlmConfig, TokenwiseModulation
 
 TINY_PX = 84  # 3 x 3 visual tokens
-# How the prior meets the visual tokens; "none" withholds it, so that the module is the identity.
-FUSIONS = ("none", "tokens", "vision", "concat", "sum")
-
-
-def known_fusions() -> tuple[str, ...]:
-    """Return the kinds that this release's module has."""
-    return FUSIONS if any(each.name == "fusion" for each in fields(TlmConfig)) else FUSIONS[:2]
+NONE = "none"  # the prior is withheld, so that the module is the identity
+PLAIN = "modulate"  # what is shipped
+# How a prior can meet the visual tokens, and what of the module's configuration says so.
+FUSIONS: dict[str, dict[str, Any]] = {
+    NONE: {},
+    PLAIN: {},
+    "tower": {"place": "tower"},
+    "sum": {"fusion": "sum"},
+    "concat": {"fusion": "concat"},
+}
 
 
 def check_fusions(kinds: Sequence[str]) -> None:
@@ -30,9 +32,8 @@ def check_fusions(kinds: Sequence[str]) -> None:
     Raises:
         InputError: an unknown one.
     """
-    unknown = set(kinds) - set(known_fusions())
-    if unknown:
-        raise InputError(f"got fusion {sorted(unknown)}, expected some of {', '.join(known_fusions())}")
+    if unknown := set(kinds) - set(FUSIONS):
+        raise InputError(f"got fusion {sorted(unknown)}, expected some of {', '.join(FUSIONS)}")
 
 
 def tiny_base(out: Path, seed: int = 0) -> Path:
@@ -62,14 +63,9 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
     if (out / "fusar.json").is_file():
         return out
     model, tokenizer = load_fusar(base)
-    model.tlm = new_module(model.tlm.config.channels, fusion, seed, hidden)
+    torch.manual_seed(seed)
+    vision = model.base.config.vision_config
+    channels = vision.hidden_size if fusion == "tower" else vision.out_hidden_size
+    model.tlm = TokenwiseModulation(TlmConfig(channels, hidden, **FUSIONS[fusion]))
     save_fusar(model, tokenizer, out)
     return out
-
-
-def new_module(channels: int, fusion: str, seed: int, hidden: int) -> Any:
-    """Return an untrained module of one kind."""
-    from engine.model.tlm import TokenwiseModulation
-
-    torch.manual_seed(seed)
-    return TokenwiseModulation(TlmConfig(channels, hidden))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.ablate.answers import likeliest
-from engine.ablate.base import check_fusions, fresh, known_fusions, tiny_base
+from engine.ablate.base import FUSIONS, NONE, PLAIN, check_fusions, fresh, tiny_base
 from engine.ablate.dial import (
     COVERS,
     SEAS,
@@ -33,6 +33,7 @@ from engine.model.checkpoint import merge, open_model
 from engine.train.config import LoraSettings, TlmSettings, TrainConfig
 from engine.train.loop import train
 
+_SAVE = 25  # steps between saved states: what an interruption can cost
 TEST_SEED = 1_000_000  # added to a dial's seed: no training chip is drawn again
 
 
@@ -105,15 +106,15 @@ class Cell:
 
 def cells(settings: AblationSettings) -> list[Cell]:
     """Return the cells: fusions by dial; at the middle dial, one stage, and a prior shuffled in training."""
-    fusions = settings.fusions or known_fusions()
+    fusions = settings.fusions or tuple(FUSIONS)
     dials, middle = settings.bits, settings.bits[len(settings.bits) // 2]
     found: list[Cell] = []
     for seed in settings.seeds:
         for bits in dials:
-            found += [Cell(kind, 2, "off" if kind == "none" else "on", bits, seed) for kind in fusions]
-        if "tokens" in fusions:
-            found.append(Cell("tokens", 1, "on", middle, seed))
-            found.append(Cell("tokens", 2, "shuffled", middle, seed))
+            found += [Cell(kind, 2, "off" if kind == NONE else "on", bits, seed) for kind in fusions]
+        if PLAIN in fusions:
+            found.append(Cell(PLAIN, 1, "on", middle, seed))
+            found.append(Cell(PLAIN, 2, "shuffled", middle, seed))
     return found
 
 
@@ -153,7 +154,7 @@ class Ablation:
             ]
             config = TrainConfig(
                 2, ("all",), files=("stage1.jsonl", "stage2.jsonl"), steps=self.settings.base_steps, lr=2e-3,
-                batch=self.settings.batch, micro_batch=self.settings.batch, save_every=0, seed=seed,
+                batch=self.settings.batch, micro_batch=self.settings.batch, save_every=_SAVE, seed=seed,
             )  # fmt: skip
             run = train(
                 config, write_stages(self.out / "base-data", made, "off"), str(start), self.out / "base-run"
@@ -218,7 +219,7 @@ class Ablation:
         settings = self.settings
         return TrainConfig(
             stage, settings.trains, files=files, steps=max(steps, 1), lr=settings.lr, tlm_lr=settings.tlm_lr,
-            batch=settings.batch, micro_batch=settings.batch, save_every=0, seed=cell.seed,
+            batch=settings.batch, micro_batch=settings.batch, save_every=_SAVE, seed=cell.seed,
             lora=LoraSettings(r=8, alpha=16, dropout=0.0), tlm=TlmSettings(),
         )  # fmt: skip
 
@@ -227,7 +228,7 @@ class Ablation:
         made = self.test(cell.bits)
         out: dict[str, Any] = {}
         for use in USES:
-            records = made[use] if cell.fusion != "none" else without(made[use])
+            records = made[use] if cell.fusion != NONE else without(made[use])
             part = {}
             for task, candidates in (("landcover", tuple(COVERS)), ("sea", SEAS)):
                 asked = [record for record in records if record.task == task]

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,9 @@ def share_for(bits: float, kinds: int = len(COVERS)) -> float:
     return (low + high) / 2
 
 
-def recovered_bits(answered: Sequence[str | None], true: Sequence[str], resampled: bool = False) -> float:
+def recovered_bits(
+    answered: Sequence[str | None] | NDArray[Any], true: Sequence[str] | NDArray[Any], resampled: bool = False
+) -> float:
     """Estimate what answers tell of the truth, in bits: plug-in, less its bias (Miller and Madow).
 
     Of answers that tell nothing it is about 0, and may be a little below.

@@ -59,15 +59,14 @@ def summarise(results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) 
 def _group(
     results: Sequence[Mapping[str, Any]], resamples: int
 ) -> tuple[dict[str, dict[str, list[float]]], dict[str, dict[str, np.ndarray]]]:
+    made: dict[str, dict[str, list[float]]]
     made = {use: {name: [figures(each[use])[name] for each in results] for name in _MEASURES} for use in USES}
     drawn: dict[str, dict[str, list[float]]] = {use: {name: [] for name in _MEASURES} for use in USES}
     count = len(results[0]["on"]["sea"]["true"])
     rng = np.random.default_rng(0)  # the same draws for every group
     for _ in range(resamples):
-        seeds, chips = (
-            rng.integers(1 << 30, size=len(results)) % len(results),
-            rng.integers(count, size=count),
-        )
+        seeds = rng.integers(1 << 30, size=len(results)) % len(results)
+        chips = rng.integers(count, size=count)
         for use in USES:
             some = [figures(results[int(seed)][use], chips) for seed in seeds]
             for name in _MEASURES:

@@ -144,7 +144,7 @@ def _pair(question: Mapping[str, Any], truth: Mapping[str, Any], images: Sequenc
     return PairQuestion(
         question["id"],
         (images[0], images[1]),
-        tuple(tuple(place["box_px"]) for place in question["places"]),  # type: ignore[misc]
+        tuple(tuple(place["box_px"]) for place in question["places"]),
         tuple(place["seen"] for place in question["places"]),
         ChangeAnswer(tuple(truth["changes"]), truth["before"], truth["after"]),
         tuple(place["label"] for place in question["places"]),

@@ -24,6 +24,7 @@ from engine.runtime.text import LABELS
 WINDOW_PX = 33
 SETTINGS = CfarSettings(least=4.0)  # lower than the scan's: the net is to sort them
 KIND = "candidates"
+BATCH = 64
 _CLASSES = len(LABELS) + 1  # the last is clutter
 _REACH_PX = 6.0  # scale of the box's corrections
 
@@ -118,11 +119,11 @@ def train(
     torch.manual_seed(seed)
     net = CandidateNet()
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
-    steps = max(1, epochs * -(-len(classes) // 128))
+    steps = max(1, epochs * -(-len(classes) // BATCH))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps + 1)
     net.train()
     for _ in range(epochs):
-        for chosen in torch.randperm(len(classes)).split(128):
+        for chosen in torch.randperm(len(classes)).split(BATCH):
             if len(chosen) < 2:
                 continue
             x, box = windows[chosen].float() / 127.5 - 1, boxes[chosen].clone()

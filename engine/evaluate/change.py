@@ -68,7 +68,9 @@ def changes(
         place right, ``counts_exact``: both counts right, ``count_error``: mean absolute error of the counts,
         ``change_seen``: whether anything appeared or left is told rightly, ``valid``.
     """
-    got, want, owner = [], [], []
+    got: list[str | None] = []
+    want: list[str] = []
+    owner: list[int] = []
     for index, (given, one) in enumerate(zip(answered, true, strict=True)):
         got += list(given.changes) if given is not None else [None] * len(one.changes)
         want += list(one.changes)

@@ -130,9 +130,9 @@ def detections(
     sets = [[thing for thing in found(chip) if thing.score >= threshold] for chip in question.chips]
     words = []
     for box in question.boxes:
-        there = tuple(any(_meets(thing, box) for thing in things) for things in sets)
+        before, after = (any(_meets(thing, box) for thing in things) for things in sets)
         seen = all(has_data(chip, box) for chip in question.chips)
-        word = {(True, True): STILL, (True, False): GONE, (False, True): APPEARED}.get(there, UNKNOWN)  # type: ignore[call-overload]
+        word = STILL if before and after else GONE if before else APPEARED if after else UNKNOWN
         words.append(word if seen else UNKNOWN)
     ships = [sum(thing.label == "ship" for thing in things) for things in sets]
     return ChangeAnswer(tuple(words), ships[0], ships[1])

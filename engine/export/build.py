@@ -10,17 +10,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.errors import ArtifactError, ExportError, InputError
 from engine.export.compile import Compiler, Progress, check_header
 from engine.export.precision import specialise
 from engine.runtime import plans
 from engine.runtime.plans import Plan, PlanFile, Precision, Profile, Shape, Target, is_cache
 from engine.runtime.predictor import ROWS
-from engine.runtime.prior import Prior
 from engine.runtime.spec import DECODER, TOKENIZER, VISION, Bundle, GraphSpec
-from engine.runtime.text import Request, prompt
+from engine.runtime.tasks import Tasks
 
 DEFAULT_SM = (80, 86, 89, 120, 121)  # what TensorRT-RTX compiles for and bf16 runs on
 _COLUMNS = 64  # caches are a multiple of this long: the predictor asks so, and rows start aligned
@@ -58,14 +55,14 @@ def build(
     if precision is None:
         precision = "fp16" if bundle.manifest.model.base == "nano" else "bf16"
     chosen = _architectures(compiler, sm, precision)
-    longest = prompt_tokens(bundle)
-    need = longest + _answer_tokens(bundle)
+    prompts = prompt_tokens(bundle)
+    need = prompts + _answer_tokens(bundle)
     columns = -(-(need if max_tokens is None else max_tokens) // _COLUMNS) * _COLUMNS
     if max_batch < 1:
         raise InputError(f"got max batch {max_batch}, expected 1 or more")
-    if columns < longest + plans.STEP_TOKENS:
+    if columns < prompts + plans.STEP_TOKENS:
         raise InputError(
-            f"got max tokens {columns}, expected {longest + plans.STEP_TOKENS} at least, for the longest "
+            f"got max tokens {columns}, expected {prompts + plans.STEP_TOKENS} at least, for the longest "
             f"prompt, and {need} for every answer"
         )
     listed = _listed(bundle)
@@ -80,7 +77,7 @@ def build(
     try:
         files = {}
         for name, source in (("vision", VISION), ("decoder", DECODER)):
-            profiles = profiles_of(bundle, name, max_batch, longest, columns)
+            profiles = profiles_of(bundle, name, max_batch, prompts, columns)
             graph = compiled_graph(bundle.manifest.graphs[name], precision, columns)
             onnx_file, plan_file = scratch / f"{name}.onnx", scratch / f"{name}.plan"
             specialise(bundle.file(source), onnx_file, precision, columns, wide_logits=min(chosen) >= 80)
@@ -129,20 +126,10 @@ def build(
 
 
 def prompt_tokens(bundle: Bundle) -> int:
-    """Return the length of the longest prompt of the bundle's tasks; one about a change shows two chips."""
+    """Return the length of the longest prompt of the bundle's tasks."""
     from tokenizers import Tokenizer
 
-    manifest = bundle.manifest
-    tokenizer: Any = Tokenizer.from_file(str(bundle.file(TOKENIZER)))
-    lengths = []
-    chip = np.zeros((3, manifest.chip.size_px, manifest.chip.size_px), np.uint8)
-    for task, spec in manifest.tasks.items():
-        images = 2 if task == "change" else 1
-        for sensor in manifest.sensors:
-            request = Request(task, (chip,) * images, (Prior.absent(),) * images, sensor=sensor)
-            text = prompt(request, [manifest.chip.tokens] * images, spec.question)
-            lengths.append(len(tokenizer.encode(text, add_special_tokens=False).ids))
-    return max(lengths)
+    return Tasks(bundle.manifest, Tokenizer.from_file(str(bundle.file(TOKENIZER)))).longest_prompt()
 
 
 def _answer_tokens(bundle: Bundle) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -16,8 +17,18 @@ from engine.export.to_onnx import export_decoder, export_vision
 from engine.model.fusar import FusarGpt, load_fusar
 from engine.runtime import spec
 from engine.runtime.forms import CLUTTER, NO_LAND, UNKNOWN
+from engine.runtime.golden import Golden
+from engine.runtime.ort import Int8OrtBackend
+from engine.runtime.parity import compare
 from engine.runtime.predictor import Predictor
+from engine.runtime.prior import Prior
+from engine.runtime.tasks import example
 from engine.runtime.text import DATED, END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION_CHIPS = 48
+_CALIBRATION_SEED = 777  # of no training or test set
 
 TASKS = {
     "detection": spec.TaskSpec(
@@ -52,9 +63,11 @@ def export(
     sensors: Sequence[str] = ("Sentinel-1 IW",),
     spacing_m: float = 10.0,
     score_floor: float = 0.1,
+    score_coordinates: float = 1.0,
     calibration: spec.Calibration | None = None,
     training: dict[str, Any] | None = None,
     system: str = DATED,
+    int8: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> spec.Bundle:
     """Write a bundle and open it again.
@@ -70,9 +83,12 @@ def export(
         sensors: what it was trained on, as the prompt states it.
         spacing_m: pixel spacing it was trained on.
         score_floor: a list goes on above this probability of another object.
+        score_coordinates: power of the coordinates' probability in a score.
         calibration: of the scores; without it, none.
         training: a record of the training, kept in the manifest.
         system: template of the prompt's system turn, one of ``engine.runtime.text.SYSTEMS``.
+        int8: whether to add graphs in 8 bit, calibrated on simulated chips; they are left out where they do
+            not pass the parity gate.
         progress: called with the name of each stage.
 
     Raises:
@@ -111,21 +127,55 @@ def export(
         graphs={"vision": read_graph(out / spec.VISION), "decoder": read_graph(out / spec.DECODER)},
         calibration=calibration or spec.Calibration(),
         score_floor=score_floor,
+        score_coordinates=score_coordinates,
         files=entries(out),
         training=training or {},
     )
     tell("golden chips")
     given = golden.load_inputs(chips) if chips is not None else golden.patterns()
     _write_golden(out, manifest, model, given)
+    model.base.config.to_json_file(out / spec.CONFIG)
+    bundle = _seal(out, manifest)
+    if int8:
+        tell("8 bit")
+        bundle = _add_int8(bundle)
+    return bundle
+
+
+def _seal(out: Path, manifest: spec.Manifest) -> spec.Bundle:
+    """Write the manifest over the files that are there."""
     manifest = manifest.model_copy(update={"files": entries(out)})
     (out / spec.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
     return spec.Bundle.open(out)
 
 
-def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: golden.Golden) -> None:
+def _add_int8(bundle: spec.Bundle) -> spec.Bundle:
+    from engine.export.quantise import quantise
+    from engine.simulate.chips import make_chips
+
+    chips = make_chips(_CALIBRATION_CHIPS, _CALIBRATION_SEED)
+    task, each = next(iter(bundle.manifest.tasks.items()))
+    quantise(
+        bundle,
+        [
+            example(task, each, (pixels,), (Prior.from_bytes(prior, None),), bundle.manifest.sensors[0])
+            for pixels, prior in zip(chips.pixels, chips.prior, strict=True)
+        ],
+    )
+    sealed = _seal(bundle.path, bundle.manifest)
+    parity = compare(sealed, Int8OrtBackend(sealed, threads=1))
+    if parity.passed:
+        return sealed
+    log.warning("8 bit is left out: %.2f of the golden answers agree, %s", parity.agreeing, parity.tensors)
+    for name in (spec.VISION_INT8, spec.DECODER_INT8):
+        (bundle.path / name).unlink()
+    return _seal(bundle.path, bundle.manifest)
+
+
+def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: Golden) -> None:
     predictor = Predictor(spec.Bundle(out, manifest, "reference"), TorchBackend(model))
     requests = {
-        task: given.requests(task, manifest.sensors[0], each) for task, each in manifest.tasks.items()
+        task: given.requests(task, each, manifest.sensors[0]) for task, each in manifest.tasks.items()
     }
     visual, logits = predictor.first_tensors(next(iter(requests.values())))
     answers = {task: predictor.ask(each) for task, each in requests.items()}

@@ -24,11 +24,15 @@ def export(
     task: Annotated[list[str] | None, typer.Option(help="Task it was trained on; repeat.")] = None,
     sensor: Annotated[list[str] | None, typer.Option(help="Sensor it was trained on; repeat.")] = None,
     score_floor: Annotated[float, typer.Option(help="A list goes on above this probability.")] = 0.1,
+    score_coordinates: Annotated[
+        float, typer.Option(help="Power of the coordinates' probability in a score; 0 leaves it out.")
+    ] = 1.0,
     record: Annotated[Path | None, typer.Option(help="Training record, JSON.")] = None,
+    int8: Annotated[bool, typer.Option(help="Add graphs in 8 bit, if they pass the gate.")] = True,
 ) -> None:
     """Export a checkpoint to a bundle, and check ONNX Runtime against torch."""
     from engine.export.bundle import export as write_bundle
-    from engine.export.parity import verify as check
+    from engine.runtime.parity import verify as check
 
     training: dict[str, Any] = json.loads(record.read_text()) if record is not None else {}
     with _console.status("exporting") as status:
@@ -42,7 +46,9 @@ def export(
             tasks=task or ("detection", "description"),
             sensors=sensor or ("Sentinel-1 IW",),
             score_floor=score_floor,
+            score_coordinates=score_coordinates,
             training=training,
+            int8=int8,
             progress=lambda stage: status.update(f"exporting: {stage}"),
         )
         status.update("checking parity")
@@ -53,10 +59,10 @@ def export(
 
 def verify(
     bundle: Annotated[Path | None, typer.Argument(help="Bundle; else the one that ships.")] = None,
-    backend: Annotated[str, typer.Option(help="Backend to check.")] = "ort",
+    backend: Annotated[str, typer.Option(help="Backend: ort, ort-int8, tensorrt or torch.")] = "ort",
 ) -> None:
     """Check a bundle's files, and a backend against the torch reference on the golden chips."""
-    from engine.export.parity import verify as check
+    from engine.runtime.parity import verify as check
     from engine.runtime.spec import Bundle
 
     with _console.status("checking"):
@@ -133,7 +139,7 @@ class _Phases:
 def _show(parity: Any) -> None:
     table = Table("compared", "result")
     for tensor, error in parity.tensors.items():
-        table.add_row(tensor, f"relative error {error:.1e}")
+        table.add_row(tensor, f"relative error {error:.1e} of {parity.allowed.tensor:.0e} allowed")
     for task, (agree, count) in parity.answers.items():
         table.add_row(task, f"{agree} of {count} answers agree")
     _console.print(table)

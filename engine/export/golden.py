@@ -1,54 +1,19 @@
-"""Golden chips: a few inputs and the torch reference's answers, kept in every bundle.
-
-``golden.npz``: chips [n, 3, 126, 126], vectors [n, S, 64], positions [n, S, 2], mask [n, S], and of the
-reference in float32: visual tokens [n, T, C], the logits of the answer's first token [n, V], and for each
-task and chip the answer as text with its objects' scores (JSON).
-"""
+"""Golden chips of a new bundle: where they come from, and how ``engine.runtime.golden``'s file is written."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.errors import ArtifactError, InputError
+from engine.errors import InputError
+from engine.runtime.golden import INPUTS, Golden
 from engine.runtime.image import ANCHORS_SIDE, CHIP_PX
-from engine.runtime.prior import Prior, anchor_positions
-from engine.runtime.spec import TaskSpec
-from engine.runtime.tasks import example
-from engine.runtime.text import Answer, Request
-
-INPUTS = ("chips", "vectors", "positions", "mask")
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Inputs of the golden chips, as in the file."""
-
-    chips: NDArray[np.uint8]
-    vectors: NDArray[np.float32]
-    positions: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-
-    def requests(self, task: str, sensor: str, spec: TaskSpec | None = None) -> list[Request]:
-        """Return one request a chip; two in a row where the task, as the manifest has it, compares them."""
-        priors = [Prior(*each, None) for each in zip(self.vectors, self.positions, self.mask, strict=True)]
-        if spec is None:
-            return [
-                Request(task, (chip,), (prior,), sensor=sensor)
-                for chip, prior in zip(self.chips, priors, strict=True)
-            ]
-        chips = [*self.chips, self.chips[0]]
-        priors.append(priors[0])
-        return [
-            example(task, spec, tuple(chips[i : i + 2]), tuple(priors[i : i + 2]), sensor)
-            for i in range(len(self.chips))
-        ]
+from engine.runtime.prior import anchor_positions
+from engine.runtime.text import Answer
 
 
 def load_inputs(path: Path) -> Golden:
@@ -105,20 +70,6 @@ def write(path: Path, golden: Golden, visual: Any, logits: Any, answers: Mapping
         logits=logits,
         answers=np.array(json.dumps(texts)),
     )
-
-
-def read(path: Path) -> tuple[Golden, dict[str, NDArray[np.float32]], dict[str, list[dict[str, Any]]]]:
-    """Read the golden file: inputs, the reference's tensors, the reference's answers by task.
-
-    Raises:
-        ArtifactError: the file holds something else.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        missing = {*INPUTS, "visual", "logits", "answers"} - set(file.files)
-        if missing:
-            raise ArtifactError(f"{path} lacks {sorted(missing)}: export the bundle anew")
-        golden = Golden(**{name: file[name] for name in INPUTS})
-        return golden, {name: file[name] for name in ("visual", "logits")}, json.loads(str(file["answers"]))
 
 
 def _absent(count: int) -> dict[str, Any]:

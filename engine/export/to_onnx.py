@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.errors import ExportError
+from engine.export.tower import VisionGraph
 from engine.model.decoder import Decoder
 from engine.model.fusar import FusarGpt, PriorBatch
 
@@ -21,20 +22,6 @@ OPSET = 24
 VISION_INPUTS = ("patches", "vectors", "positions", "mask")
 VISION_OUTPUTS = ("visual",)
 DECODER_INPUTS = ("input_ids", "visual", "visual_index", "position_ids", "past_len", "new_len")
-
-
-class VisionGraph(nn.Module):
-    """Vision tower and TLM in one."""
-
-    def __init__(self, model: FusarGpt) -> None:
-        super().__init__()
-        self.tower = model.vision
-        self.tlm = model.tlm
-
-    def forward(self, patches: Tensor, vectors: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """Return visual tokens, [B, T, C]; see ``FusarGpt.visual_tokens``."""
-        side = self.tower.tokens_side
-        return self.tlm(self.tower(patches), vectors, positions, mask, (side, side))
 
 
 def cache_names(layers: int, prefix: str) -> list[str]:

@@ -82,6 +82,8 @@ class Decoder(nn.Module):
 class _Layer(nn.Module):
     """One decoder layer; the last one answers for the selected token only."""
 
+    in_place = False  # whether the caches that are given are written themselves
+
     def __init__(self, layer: Any, config: Any, last: bool) -> None:
         super().__init__()
         self.last = last
@@ -111,8 +113,8 @@ class _Layer(nn.Module):
         """Return the layer's output ([B, T, C]; the last layer's [B, 1, C]) and its caches."""
         normed = self.input_norm(x)
         k, v = self._split(self.key_value(normed)).chunk(2, dim=1)
-        keys = scatter(keys, _rotate(k, cos, sin), past_len)
-        values = scatter(values, v, past_len)
+        keys = scatter(keys, _rotate(k, cos, sin), past_len, self.in_place)
+        values = scatter(values, v, past_len, self.in_place)
         if self.last:
             row = (new_len - 1).clamp(min=0).unsqueeze(1)
             x, normed = _select(x, row, 1), _select(normed, row, 1)
@@ -146,17 +148,19 @@ class _Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return x / rms(x) * weight."""
         wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return self.weight * wide.to(x.dtype)
+        # Written as runtimes recognise it, and fuse it to one operator.
+        wide = wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
+        return wide.to(x.dtype) * self.weight
 
 
-def scatter(past: Tensor, update: Tensor, past_len: Tensor) -> Tensor:
+def scatter(past: Tensor, update: Tensor, past_len: Tensor, in_place: bool = False) -> Tensor:
     """Write new columns into a cache at each row's ``past_len``; in the ONNX graph, in place.
 
     Args:
         past: [B, H, S, D].
         update: [B, H, T, D].
         past_len: first column to write, [B].
+        in_place: whether ``past`` itself is written.
     """
     if torch.onnx.is_in_onnx_export():
         return torch.onnx.ops.symbolic(
@@ -168,7 +172,8 @@ def scatter(past: Tensor, update: Tensor, past_len: Tensor) -> Tensor:
             version=24,
         )
     columns = past_len.unsqueeze(1) + torch.arange(update.shape[2], device=past.device)
-    return past.scatter(2, columns[:, None, :, None].expand_as(update), update)
+    index = columns[:, None, :, None].expand_as(update)
+    return past.scatter_(2, index, update) if in_place else past.scatter(2, index, update)
 
 
 def _joined(projections: Sequence[Any], scale: float = 1.0) -> nn.Linear:

@@ -21,7 +21,9 @@ from engine.runtime.spec import Bundle, GraphSpec
 # Modules are imported when asked for: each needs a package that another installation may lack.
 BACKENDS = {
     "ort": "engine.runtime.ort:OrtBackend",
+    "ort-int8": "engine.runtime.ort:Int8OrtBackend",
     "tensorrt": "engine.runtime.tensorrt:TensorRtBackend",
+    "torch": "engine.export.reference:open_torch",  # offline: what the daemon imports has no torch
 }
 
 
@@ -72,10 +74,14 @@ class Backend(Protocol):
     Attributes:
         name: what runs them and in which precision, such as ``ort fp32``.
         max_rows: the most rows of a step; None where nothing but memory limits them.
+        batch: prompts that are best read at once, and chips that are best looked at.
+        workers: how many threads may call at once, each with a cache of its own.
     """
 
     name: str
     max_rows: int | None
+    batch: int
+    workers: int
 
     def vision(
         self,

@@ -87,6 +87,10 @@ class Grammar(Protocol):
         """Return which tokens of a state fit what is written, [n]; None where all do."""
         ...
 
+    def __hash__(self) -> int:
+        """Tell grammars apart: what is worked out of one is kept."""
+        ...
+
 
 class Beginnings:
     """The beginnings of answers, read off a tokenizer.

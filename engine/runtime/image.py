@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from engine.errors import InputError
@@ -27,6 +28,8 @@ ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
 Pixels = tuple[float, float, float]  # one value a channel
 PLAIN_PIXELS: Pixels = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
+# A larger product is shared among threads by OpenBLAS: no good where each worker has a thread of its own.
+_ALONE = 1 << 18
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
 
 
@@ -134,12 +137,19 @@ def patches(
         raise InputError(f"got chips of shape {chips.shape}, expected [B, 3, H, H]")
     if size_px % (patch_px * merge):
         raise InputError(f"got a size of {size_px} px, expected a multiple of {patch_px * merge}")
-    m = enlargement(chips.shape[2], size_px)
-    image = np.clip(m @ (chips.astype(np.float32) / 127.5 - 1) @ m.T, -1, 1)
+    count, _, side, _ = chips.shape
     units = size_px // (patch_px * merge)
-    grid = image.reshape(len(chips), 3, units, merge, patch_px, units, merge, patch_px)
-    ordered = grid.transpose(0, 2, 5, 3, 6, 1, 4, 7)
-    return np.ascontiguousarray(ordered.reshape(len(chips), (units * merge) ** 2, 3 * patch_px**2))
+    pixels = chips.astype(np.float32)
+    pixels *= 1 / 127.5
+    pixels -= 1
+    block = next(rows for rows in range(side, 0, -1) if side % rows == 0 and rows * side * size_px <= _ALONE)
+    wide = pixels.reshape(-1, block, side) @ enlargement(side, size_px).T
+    wide = wide.reshape(count, 3, side, size_px)
+    image = _enlarge_rows(wide, size_px, units)
+    grid = image.reshape(count, 3, units, merge, patch_px, units, merge, patch_px)
+    out = np.empty((count, units, units, merge, merge, 3, patch_px, patch_px), np.float32)
+    np.clip(grid.transpose(0, 2, 5, 3, 6, 1, 4, 7), -1, 1, out=out)
+    return out.reshape(count, (units * merge) ** 2, 3 * patch_px**2)
 
 
 def scale_pixels(
@@ -159,3 +169,19 @@ def scale_pixels(
     a_channel = patches.shape[-1] // 3
     scaled: NDArray[np.float32] = patches * np.repeat(slope, a_channel) + np.repeat(shift, a_channel)
     return scaled
+
+
+def _enlarge_rows(wide: NDArray[np.float32], size_px: int, units: int) -> NDArray[np.float32]:
+    """Enlarge the rows of images, [B, 3, H, W]: unit by unit, since a unit depends on few rows."""
+    count, bands, side, width = wide.shape
+    matrix, unit, own = enlargement(side, size_px), size_px // units, side // units
+    if own * units != side or units < 3:
+        whole: NDArray[np.float32] = np.matmul(matrix, wide)
+        return whole
+    # Every unit has the same taps, two rows around its own; at the edges rows are repeated, as in the matrix.
+    taps = np.ascontiguousarray(matrix[unit : 2 * unit, own - 2 : 2 * own + 2])
+    padded = np.concatenate((wide[:, :, :1], wide[:, :, :1], wide, wide[:, :, -1:], wide[:, :, -1:]), axis=2)
+    strides = (*padded.strides[:2], own * padded.strides[2], *padded.strides[2:])
+    rows = as_strided(padded, (count, bands, units, own + 4, width), strides, writeable=False)
+    enlarged: NDArray[np.float32] = np.matmul(taps, rows)
+    return enlarged.reshape(count, bands, size_px, width)

@@ -1,4 +1,8 @@
-"""ONNX Runtime on the CPU. Caches are bound in place: the decoder writes into the caller's buffers."""
+"""ONNX Runtime on the CPU, in float32 and in 8 bit.
+
+Caches are bound in place: the decoder writes into the caller's buffers. Each of several workers calls with a
+thread of its own, which two cores serve better than two threads that share each product.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +16,29 @@ from numpy.typing import NDArray
 
 from engine.errors import ArtifactError, BackendError, InputError
 from engine.runtime.backend import Cache, HostCache, Step, check_finite, check_inputs
-from engine.runtime.spec import DECODER, VISION, Bundle, GraphSpec
+from engine.runtime.spec import DECODER, DECODER_INT8, VISION, VISION_INT8, Bundle, GraphSpec
 
-_CHIPS = 8  # a vision call's chips; the activations of more fall out of the processor's cache
+_WORKERS = 8  # more threads than these share the work of one call: Python serves no more at once
 
 
 class OrtBackend:
     """The two graphs of a bundle as two sessions; see ``engine.runtime.backend.Backend``."""
 
     name = "ort fp32"
+    files = (VISION, DECODER)
     max_rows: int | None = None
+    batch = 8  # the activations of more fall out of the processor's cache
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         model = bundle.manifest.model
         self._cache_shape = (2 * model.layers, model.kv_heads, model.head_dim)
         self._vocabulary = model.vocabulary
         self._graphs = bundle.manifest.graphs
-        self._vision = _session(bundle.file(VISION), threads, self._graphs["vision"])
-        self._decoder = _session(bundle.file(DECODER), threads, self._graphs["decoder"])
+        threads = threads or os.cpu_count() or 1
+        self.workers = min(threads, _WORKERS)
+        each = threads // self.workers
+        self._vision = _session(bundle.file(self.files[0]), each, self._graphs["vision"])
+        self._decoder = _session(bundle.file(self.files[1]), each, self._graphs["decoder"])
         names = [spec.name for spec in self._graphs["decoder"].inputs]
         self._past = [name for name in names if name.startswith("past_") and name != "past_len"]
         self._present = [name.replace("past_", "present_") for name in self._past]
@@ -52,15 +61,9 @@ class OrtBackend:
         }  # fmt: skip
         check_inputs(self._graphs["vision"], tensors)
         try:
-            parts = [
-                self._vision.run(
-                    ["visual"], {name: each[start : start + _CHIPS] for name, each in tensors.items()}
-                )[0]
-                for start in range(0, len(patches), _CHIPS)
-            ]
+            visual: NDArray[np.float32] = self._vision.run(["visual"], tensors)[0]
         except Exception as error:  # the bindings raise plain classes of their own
-            raise BackendError(f"ONNX Runtime failed in {VISION}: {error}") from error
-        visual: NDArray[np.float32] = np.concatenate(parts)
+            raise BackendError(f"ONNX Runtime failed in {self.files[0]}: {error}") from error
         check_finite("visual", visual)
         return visual
 
@@ -98,14 +101,29 @@ class OrtBackend:
         try:
             self._decoder.run_with_iobinding(binding)
         except Exception as error:  # as above
-            raise BackendError(f"ONNX Runtime failed in {DECODER}: {error}") from error
+            raise BackendError(f"ONNX Runtime failed in {self.files[1]}: {error}") from error
         check_finite("logits", logits)
         return logits
 
 
-def _session(path: Path, threads: int | None, expected: GraphSpec) -> Any:
+class Int8OrtBackend(OrtBackend):
+    """The same with the graphs whose products with weights are in 8 bit, where the bundle has them."""
+
+    name = "ort int8"
+    files = (VISION_INT8, DECODER_INT8)
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        if missing := set(self.files) - set(bundle.manifest.files):
+            raise ArtifactError(
+                f"got bundle {bundle.path} without {sorted(missing)}, expected both for backend ort-int8: "
+                "export it anew with --int8, or take backend ort"
+            )
+        super().__init__(bundle, threads)
+
+
+def _session(path: Path, threads: int, expected: GraphSpec) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or os.cpu_count() or 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Two sessions whose idle threads spin take each other's cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -20,7 +20,12 @@ FORMAT: Literal["fusar.bundle/1"] = "fusar.bundle/1"
 MANIFEST = "manifest.json"
 VISION = "vision.onnx"
 DECODER = "decoder.onnx"
+VISION_INT8 = (
+    "vision.int8.onnx"  # the same graphs with products in 8 bit, for the CPU; a bundle may lack them
+)
+DECODER_INT8 = "decoder.int8.onnx"
 TOKENIZER = "tokenizer.json"
+CONFIG = "config.json"  # of transformers; with it, the torch model can be made anew from the graphs
 GOLDEN = "golden.npz"
 CARD = "model-card.md"
 
@@ -156,6 +161,31 @@ class GraphSpec(_Frozen):
     outputs: tuple[TensorSpec, ...]
 
 
+class Tolerance(_Frozen):
+    """How far a precision may be from the torch reference in float32 on the golden chips.
+
+    Attributes:
+        tensor: largest error of visual tokens and first logits, relative to their largest value.
+        box_px: of an edge, in pixels of the chip.
+        score: of an object's score.
+        answers: share of answers that must agree within these.
+    """
+
+    tensor: float = Field(gt=0)
+    box_px: float = Field(default=1.0, ge=0)
+    score: float = Field(default=0.02, ge=0)
+    answers: float = Field(default=1.0, ge=0, le=1)
+
+
+# Where a manifest states none. 8 bit and bf16 round visibly; evaluation says what that costs.
+TOLERANCES = {
+    "fp32": Tolerance(tensor=1e-3),
+    "fp16": Tolerance(tensor=1e-2, answers=0.95),
+    "bf16": Tolerance(tensor=5e-2, score=0.05, answers=0.85),
+    "int8": Tolerance(tensor=0.2, score=0.1, answers=0.75),
+}
+
+
 class FileEntry(_Frozen):
     """A file's checksum and size."""
 
@@ -177,6 +207,8 @@ class Manifest(_Frozen):
         score_floor: a list goes on while the probability of another object exceeds this.
         files: every other file of the folder.
         training: where the weights come from (free form).
+        score_coordinates: power of the coordinates' probability in a score; 0 leaves it out.
+        parity: what each precision is allowed; TOLERANCES for those that are not stated.
     """
 
     format: Literal["fusar.bundle/1"] = FORMAT
@@ -194,6 +226,12 @@ class Manifest(_Frozen):
     score_floor: float = Field(default=0.1, gt=0, lt=1)
     files: dict[str, FileEntry]
     training: dict[str, Any] = Field(default_factory=dict)
+    score_coordinates: float = Field(default=0.0, ge=0, le=4)
+    parity: dict[str, Tolerance] = Field(default_factory=dict)
+
+    def tolerance(self, precision: str) -> Tolerance:
+        """Return what a precision is allowed."""
+        return self.parity.get(precision, TOLERANCES[precision])
 
     @field_validator("files")
     @classmethod

@@ -69,6 +69,17 @@ class Tasks:
         scale = manifest.chip.enlarged_px / manifest.chip.size_px
         return prompt(request, tokens, spec.question, scale, manifest.system)
 
+    def longest_prompt(self) -> int:
+        """Return the tokens of the longest prompt: with two images or many places, where a task has them."""
+        manifest = self._manifest
+        chip = np.zeros((3, manifest.chip.size_px, manifest.chip.size_px), np.uint8)
+        texts = [
+            self.prompt(example(task, spec, (chip,), (Prior.absent(),), sensor))
+            for task, spec in manifest.tasks.items()
+            for sensor in manifest.sensors
+        ]
+        return max(len(self._tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+
     def begin(self, request: Request) -> Writing:
         """Return the answer to a request, not yet begun.
 
@@ -79,7 +90,10 @@ class Tasks:
         places = len(request.known) if spec.answer in ("change", "question") else 0
         grammar = self._grammar(request.task, places)
         room = grammar.object_tokens if isinstance(grammar, DetectionGrammar) else 0
-        return Writing(grammar, self._manifest.score_floor, spec.max_tokens, room)
+        manifest = self._manifest
+        return Writing(
+            grammar, manifest.score_floor, spec.max_tokens, room, coordinates=manifest.score_coordinates
+        )
 
     def answer(self, request: Request, writing: Writing) -> Answer:
         """Return an answer that is written."""

@@ -77,8 +77,11 @@ class TensorRtBackend:
     Attributes:
         name: flavour and precision.
         max_rows: rows of a step, and chips of a call.
+        batch: half of it, so that prompts and steps take turns.
         plan: what it runs.
     """
+
+    workers = 1
 
     def __init__(
         self,
@@ -105,6 +108,7 @@ class TensorRtBackend:
         self.plan = plan = plans.choose(bundle, versions, cuda.sm)
         self.name = plan.name
         self.max_rows: int | None = plan.max_batch
+        self.batch = (plan.max_batch + 1) // 2
         self._fix = plans.command(bundle, plan=plan)
         self._lock = threading.Lock()
         trt = modules[plan.target]

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import typer
+from shapely import box
 from typer.testing import CliRunner
 
 from daemon import detect as command
@@ -76,6 +77,16 @@ def test_inland_water_is_chosen_by_name(app, opened, tmp_path, monkeypatch):
     assert [version.rsplit("/", 1)[1] for version in seen] == ["inland=Caspian Sea", "inland=all"]
     done = run(app, "product.SAFE", "--out", tmp_path / "none.geojson", "--inland-water", "Styx")
     assert done.exit_code == 1 and "InputError" in done.stderr and "Caspian Sea" in done.stderr
+
+
+def test_a_scene_far_from_the_sea_is_not_read(app, opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "footprint", box(20, 20, 22, 22))  # Libya
+    monkeypatch.setattr(pipeline, "scan", lambda *args, **kwargs: pytest.fail("its pixels were read"))
+    out = tmp_path / "found.geojson"
+    done = run(app, "product.SAFE", "--out", out)
+    assert done.exit_code == 0 and "irrelevant: no sea" in done.stderr, done.output
+    document = json.loads(out.read_text("utf-8"))
+    assert document["outcome"] == "irrelevant" and document["features"] == document["candidates"] == []
 
 
 def test_an_error_is_one_line_and_writes_nothing(app, monkeypatch, tmp_path):

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -29,6 +32,21 @@ def test_a_product_becomes_candidates(product, tmp_path):
         lon, lat = feature["geometry"]["coordinates"]
         assert -180 <= lon <= 180 and -90 <= lat <= 90
         assert feature["properties"]["state"] == "not_examined"
+
+
+def test_the_short_way_writes_the_same_and_loads_little(product, tmp_path):
+    CliRunner().invoke(app, ["scan", str(product), "--out", str(tmp_path / "long")])
+    out = tmp_path / "short"
+    code = (
+        "import sys; from daemon import __main__\n"
+        f"sys.argv[1:] = ['scan', {str(product)!r}, '--out', {str(out)!r}]\n"
+        "try: __main__.main()\n"
+        "finally: print(*sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert out.read_text() == (tmp_path / "long").read_text()
+    assert not {"typer", "rich", "pydantic", "rasterio", "scipy", "sqlalchemy"} & set(done.stdout.split())
 
 
 def test_a_product_that_is_not_there_is_one_line(tmp_path):

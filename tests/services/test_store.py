@@ -82,7 +82,8 @@ def everything(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of all tables, without the columns that tell when."""
     found = {}
     for table in Base.metadata.sorted_tables:
-        names = [c.name for c in table.columns if c.name not in ("updated", "ended", "created", "recorded")]
+        times = ("updated", "ended", "created", "recorded", "received")
+        names = [c.name for c in table.columns if c.name not in times]
         listed = ", ".join(f'"{name}"::text' for name in names)
         found[table.name] = sorted(map(str, rows(store, f"SELECT {listed} FROM {table.name}")))
     return found

@@ -34,6 +34,16 @@ def test_lines_are_the_library_s(tmp_path, options):
         np.testing.assert_array_equal(out, DN[first:stop])
 
 
+@pytest.mark.parametrize("blocksize", [1, 8])
+def test_a_part_of_lines_is_the_library_s(tmp_path, blocksize):
+    strips = strips_of(write(tmp_path / "a.tiff", blockysize=blocksize))
+    assert strips is not None and strips.end <= (tmp_path / "a.tiff").stat().st_size
+    for first, sample, shape in ((0, 0, (37, 52)), (5, 1, (9, 52)), (30, 17, (7, 1)), (7, 52, (1, 1))):
+        out = np.empty(shape, np.uint16)
+        strips.read_into(first, out, sample)
+        np.testing.assert_array_equal(out, DN[first : first + shape[0], sample : sample + shape[1]])
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.permutations(range(6)), st.integers(0, 5), st.integers(1, 6))
 def test_strips_may_lie_in_any_order(tmp_path_factory, order, first, lines):

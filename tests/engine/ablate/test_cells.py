@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.ablate import cells as module
-from engine.ablate.base import known_fusions
+from engine.ablate.base import FUSIONS
 from engine.ablate.cells import Ablation, AblationSettings, Cell, cells, figures
 from engine.ablate.dial import COVERS, SEAS, draw_covers
 from engine.ablate.report import draw, markdown, summarise
@@ -24,7 +24,7 @@ SMALL = AblationSettings(
     steps=3,
     batch=4,
     base_steps=2,
-    fusions=("none", "tokens"),
+    fusions=("none", "modulate"),
 )
 
 
@@ -47,14 +47,14 @@ def made_up(cell: Cell, skill: float) -> dict:
 
 def test_the_table_recovers_what_was_made_up() -> None:
     grid = cells(replace(SMALL, bits=(0.0, 1.0, 2.0), seeds=(0, 1, 2)))
-    rows = summarise([made_up(cell, 1.0 if cell.fusion == "tokens" else 0.0) for cell in grid], 40)
+    rows = summarise([made_up(cell, 1.0 if cell.fusion == "modulate" else 0.0) for cell in grid], 40)
     for row in rows:
-        told = row["bits"] if row["fusion"] == "tokens" else 0.0
+        told = row["bits"] if row["fusion"] == "modulate" else 0.0
         assert row["on"]["bits"] == pytest.approx(told, abs=0.08)
         assert row["shuffled"]["bits"] == pytest.approx(0, abs=0.05)
         low, high = row["on"]["bits_95"]
-        assert low - 0.03 <= told <= high + 0.03
-        if row["fusion"] == "tokens":
+        assert low - 0.06 <= told <= high + 0.06  # the bias of a resample is only known roughly
+        if row["fusion"] == "modulate":
             low, high = row["sea_over_none_95"]
             assert low <= 0 <= high
     assert {row["seeds"] for row in rows} == {3}
@@ -65,7 +65,7 @@ def test_the_grid() -> None:
     assert len({cell.name for cell in grid}) == len(grid) == 2 * 2 + 2
     assert {cell.prior for cell in grid if cell.fusion == "none"} == {"off"}
     assert any(cell.stages == 1 for cell in grid) and any(cell.prior == "shuffled" for cell in grid)
-    assert set(known_fusions()) >= {"none", "tokens"}
+    assert set(FUSIONS) >= {"none", "modulate"}
     for wrong in ({"fusions": ("magic",)}, {"steps": 1}, {"seeds": ()}):
         with pytest.raises(InputError):
             replace(SMALL, **wrong)
@@ -83,7 +83,7 @@ def test_figures_by_hand() -> None:
 @pytest.mark.slow
 def test_a_cell_is_trained_once_and_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ablation = Ablation(tmp_path, SMALL)
-    cell = Cell("tokens", 2, "on", 2.0, 0)
+    cell = Cell("modulate", 2, "on", 2.0, 0)
     asked = []
     real = module.train
 

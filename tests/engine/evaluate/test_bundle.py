@@ -16,7 +16,7 @@ from engine.evaluate import candidates, dense
 from engine.evaluate.baselines import find_all
 from engine.evaluate.recalibrate import recalibrate, write_calibrated
 from engine.evaluate.shores import draw_items
-from engine.export.parity import verify
+from engine.runtime.parity import verify
 from engine.runtime.predictor import Predictor
 from engine.runtime.spec import Bundle, Calibration, default_bundle
 
@@ -107,7 +107,7 @@ def test_the_dense_loss_falls(items) -> None:
 
 def test_the_classifier_learns_ships_from_sea() -> None:
     train, test = draw_items(60, 21), draw_items(30, 22)
-    net = candidates.train(train, epochs=6)
+    net = candidates.train(train, epochs=15)
     windows, classes, _ = candidates.examples(test)
     with torch.no_grad():
         logits, _ = net(torch.from_numpy(windows).float() / 127.5 - 1)

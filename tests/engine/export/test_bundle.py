@@ -15,9 +15,10 @@ pytest.importorskip("torch")
 from engine.errors import InputError, ParityError
 from engine.export import golden
 from engine.export.bundle import export
-from engine.export.parity import compare, verify
 from engine.runtime import spec
+from engine.runtime.golden import read as read_golden
 from engine.runtime.ort import OrtBackend
+from engine.runtime.parity import compare, verify
 from engine.runtime.predictor import Predictor
 from engine.runtime.text import parse_detections
 
@@ -38,7 +39,7 @@ def with_golden(bundle: spec.Bundle, folder: Path, change) -> spec.Bundle:
 
 def test_bundle_holds_what_the_runtime_needs(small_bundle: spec.Bundle) -> None:
     manifest = small_bundle.manifest
-    assert set(manifest.files) == {spec.VISION, spec.DECODER, spec.TOKENIZER, spec.GOLDEN}
+    assert set(manifest.files) == {spec.VISION, spec.DECODER, spec.TOKENIZER, spec.GOLDEN, spec.CONFIG}
     assert manifest.model.layers == 2
     decoder = manifest.graphs["decoder"]
     assert [each.name for each in decoder.inputs][:6] == [
@@ -66,7 +67,7 @@ def test_onnx_runtime_passes_the_gate(small_bundle: spec.Bundle) -> None:
 
 
 def test_golden_answers_say_something(small_bundle: spec.Bundle) -> None:
-    _, _, answers = golden.read(small_bundle.file(spec.GOLDEN))
+    _, _, answers = read_golden(small_bundle.file(spec.GOLDEN))
     found = [parse_detections(entry["text"]) for entry in answers["detection"]]
     assert any(found)
     assert len({entry["text"] for entry in answers["detection"]}) > 1
@@ -90,16 +91,19 @@ def test_the_gate_sees_other_tensors_boxes_labels_and_scores(
     parity = compare(bundle, OrtBackend(bundle, threads=1))
     kinds = [difference.split(":")[0].split(",")[0] for difference in parity.differences]
     assert kinds == ["visual", "detection", "detection", "description"]
-    with pytest.raises(ParityError, match="4 differences between ort and the torch reference"):
+    with pytest.raises(ParityError, match="4 differences between ort fp32 and the torch reference"):
         verify(bundle, threads=1)
 
 
 def test_the_prior_reaches_the_answer(small_bundle: spec.Bundle) -> None:
     predictor = Predictor(small_bundle, OrtBackend(small_bundle, threads=1))
-    given, tensors, _ = golden.read(small_bundle.file(spec.GOLDEN))
+    given, tensors, _ = read_golden(small_bundle.file(spec.GOLDEN))
     sensor = small_bundle.manifest.sensors[0]
+    task = small_bundle.manifest.tasks["detection"]
     without = replace(given, vectors=given.vectors * 0, mask=given.mask & False)
-    logits = [predictor.first_tensors(each.requests("detection", sensor))[1] for each in (given, without)]
+    logits = [
+        predictor.first_tensors(each.requests("detection", task, sensor))[1] for each in (given, without)
+    ]
     moved = np.abs(logits[0] - logits[1]).max(axis=1)
     present = given.mask.any(axis=1)
     assert present.any()

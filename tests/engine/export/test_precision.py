@@ -14,11 +14,11 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from engine.errors import ExportError, InputError
-from engine.export import golden
-from engine.export.parity import compare
 from engine.export.precision import specialise
+from engine.runtime import golden
 from engine.runtime.backend import HostCache
 from engine.runtime.image import patches
+from engine.runtime.parity import compare
 from engine.runtime.spec import DECODER, GOLDEN, VISION, Bundle
 
 COLUMNS, LONG = 64, 512
@@ -198,7 +198,7 @@ def test_bf16_gives_roughly_what_fp32_gives(graphs, chips) -> None:
 class HalfBackend:
     """The fp16 graphs by ONNX Runtime; caches in fp16."""
 
-    name, max_rows = "ort fp16", None
+    name, max_rows, batch, workers = "ort fp16", None, 8, 1
 
     def __init__(self, vision: Path, decoder: Path, layers: int) -> None:
         self._vision, self._decoder, self._layers = session(vision), session(decoder), layers

@@ -16,7 +16,8 @@ from engine.model.nano import build_tokenizer
 from engine.runtime import spec
 from engine.runtime.backend import HostCache, Step
 from engine.runtime.grammar import DetectionGrammar
-from engine.runtime.predictor import Predictor, lay_out
+from engine.runtime.predictor import Predictor
+from engine.runtime.prompts import lay_out
 from engine.runtime.tasks import chip_box
 from engine.runtime.text import (
     END_OF_TURN,
@@ -38,6 +39,8 @@ class ScriptedBackend:
 
     name = "scripted"
     max_rows: int | None = None
+    batch = 8
+    workers = 1
 
     def __init__(self, logits: Logits) -> None:
         self.logits = logits
@@ -359,7 +362,7 @@ def test_the_exported_bundle_answers_as_the_whole_model_does(
         prior = request.priors[0]
         arrays = (prior.vectors, prior.positions, prior.mask)
         batch = PriorBatch(*(torch.from_numpy(np.ascontiguousarray(each))[None] for each in arrays))
-        writing = Writing(grammar, 0.3, limit, grammar.object_tokens)
+        writing = Writing(grammar, 0.3, limit, grammar.object_tokens, coordinates=1.0)
         start = tokenizer.encode(prompt(request, [81])).ids
         pixels = torch.from_numpy(patches(np.stack(request.chips), 252))
         while not writing.done:

@@ -119,3 +119,42 @@ def test_calibration_is_the_identity_by_default_and_monotone() -> None:
     assert moved == sorted(moved)
     assert moved[2] == pytest.approx(1 / (1 + math.e))
     assert 0 < spec.Calibration(slope=3).apply(0.0) < spec.Calibration(slope=3).apply(1.0) <= 1
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("shipped") / "nano"
+    shutil.copytree(spec.default_bundle(), copy)
+    return copy
+
+
+FILES = sorted(spec.Bundle.open().manifest.files)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_shipped_file_cut_swapped_or_flipped_anywhere_is_refused(shipped: Path, name: str) -> None:
+    path = shipped / name
+    good = path.read_bytes()
+    other = (shipped / FILES[FILES.index(name) - 1]).read_bytes()
+    middle = len(good) // 2
+    flips = [good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :] for at in (0, middle, len(good) - 1)]
+    try:
+        for bad in (good[:-1], good[:middle], b"", other, good + b"\0", *flips):
+            path.write_bytes(bad)
+            with pytest.raises(ArtifactError, match=rf"got {name} of .*altered or cut short"):
+                spec.Bundle.open(shipped)
+    finally:
+        path.write_bytes(good)
+    assert spec.Bundle.open(shipped).bundle_id == spec.Bundle.open().bundle_id
+
+
+def test_a_manifest_cut_or_of_another_version_is_refused(shipped: Path) -> None:
+    path = shipped / spec.MANIFEST
+    good = path.read_text()
+    try:
+        for bad in (good[:-20], good.replace("fusar.bundle/1", "fusar.bundle/2"), "", "{}", good + "}"):
+            path.write_text(bad)
+            with pytest.raises(ArtifactError, match="does not fit fusar.bundle/1"):
+                spec.Bundle.open(shipped)
+    finally:
+        path.write_text(good)

@@ -18,10 +18,9 @@ import tensorrt_rtx as trt
 from cuda.bindings import runtime as cudart
 
 from engine.errors import ArtifactError, BackendError, DeviceLost, InputError, OutOfMemory
-from engine.export import golden
 from engine.export.build import compiled_graph, profiles_of, prompt_tokens
 from engine.export.precision import specialise
-from engine.runtime import plans
+from engine.runtime import golden, plans
 from engine.runtime.backend import Step, load_backend
 from engine.runtime.cuda import LOST, Cuda, DeviceMemory
 from engine.runtime.ort import OrtBackend
@@ -92,7 +91,8 @@ def ort(bundle: Bundle) -> OrtBackend:
 @pytest.fixture(scope="session")
 def requests(bundle: Bundle) -> list[Any]:
     given, _, _ = golden.read(bundle.file(GOLDEN))
-    made = given.requests("detection", bundle.manifest.sensors[0])[1:5]
+    task = bundle.manifest.tasks["detection"]
+    made = given.requests("detection", task, bundle.manifest.sensors[0])[1:5]
     return [*made, replace(made[0], task="description")]
 
 

@@ -1,0 +1,1 @@
+"""What changed between two passes: places compared by objects, by pixels and by the engine."""

@@ -1,0 +1,73 @@
+"""Retention: old results go, ledgers, runs and alerts stay.
+
+Of a run older than the limit its candidates, detections, coverage and what hangs on them are removed: without
+coverage nothing claims that its sea was looked at and found empty. The run's notes say when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_OLD = """
+SELECT coverage.run_id FROM coverage
+JOIN run ON run.id = coverage.run_id
+JOIN acquisition ON acquisition.id = run.acquisition_id
+WHERE acquisition.start < :before
+"""
+_TABLES = ("candidate", "detection", "coverage_part", "ghost_place", "ais_reception", "coverage")
+
+
+@dataclass(frozen=True)
+class Old:
+    """What is older than the limit."""
+
+    runs: int
+    detections: int
+    candidates: int
+    sent: int  # messages of the outbox
+
+
+def count(session: Session, before: datetime) -> Old:
+    """Count what `prune` would remove."""
+    row = session.execute(
+        text(
+            f"""
+            WITH old AS MATERIALIZED ({_OLD})
+            SELECT (SELECT count(*) FROM old) AS runs,
+                   (SELECT count(*) FROM detection WHERE run_id IN (SELECT run_id FROM old)) AS detections,
+                   (SELECT count(*) FROM candidate WHERE run_id IN (SELECT run_id FROM old)) AS candidates,
+                   (SELECT count(*) FROM alert_outbox WHERE sent < :before) AS sent
+            """
+        ),
+        {"before": before},
+    ).one()
+    return Old(**row._mapping)
+
+
+def prune(session: Session, before: datetime, limit: int = 50) -> int:
+    """Remove the results of some runs that are older; return of how many: 0 where none is left."""
+    runs = list(
+        session.scalars(
+            text(f"{_OLD} ORDER BY acquisition.start, run.id LIMIT :limit"),
+            {"before": before, "limit": limit},
+        )
+    )
+    if not runs:
+        session.execute(text("DELETE FROM alert_outbox WHERE sent < :before"), {"before": before})
+        return 0
+    # a change unit goes with the later of its runs; its changes with their detections
+    session.execute(text("DELETE FROM change_unit WHERE after_run_id = ANY(:runs)"), {"runs": runs})
+    for table in _TABLES:
+        session.execute(text(f"DELETE FROM {table} WHERE run_id = ANY(:runs)"), {"runs": runs})
+    session.execute(
+        text(
+            "UPDATE run SET notes = notes || jsonb_build_array('results removed by retention on ' "
+            "|| to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD')) WHERE id = ANY(:runs)"
+        ),
+        {"runs": runs},
+    )
+    return len(runs)
