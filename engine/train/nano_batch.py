@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.describe import description
+from engine.data.asks import Ask, ChipFacts, chip_asks, describe
+from engine.data.describe import LAND_COVERS
 from engine.model.nano import IMAGE_PX
 from engine.runtime.image import ANCHORS_SIDE, CHIP_PX
 from engine.runtime.prior import NODATA, PRIOR_DIM, dequantise
 from engine.runtime.text import LABELS, QUESTIONS, Request, detection_text, prompt
+from engine.simulate import landcover
 from engine.simulate.chips import ChipSet, Target
 
 SCALE = IMAGE_PX // CHIP_PX
@@ -29,6 +31,17 @@ IGNORE = -100
 BANDS = ((("VV", "VH"), False), (("HH", "HV"), False), (("VV",), True), (("HH",), True))
 BAND_SHARES = (0.86, 0.04, 0.07, 0.03)
 ANCHORS = ANCHORS_SIDE**2
+DATED_SHARE = 0.5  # of prompts that state a date
+# Tasks beside detection, by how often they are asked among themselves.
+TASKS = {
+    "description": 0.25,
+    "counting": 0.25,
+    "localisation": 0.15,
+    "classification": 0.15,
+    "landcover": 0.08,
+    "question": 0.12,
+}
+_DATE_TOKENS = 12
 STRANGE_PRIOR_SHARE = 0.15  # of chips, shown with another chip's prior: it must not be trusted blindly
 
 
@@ -96,17 +109,20 @@ class Writer:
         self.pad_id = tokenizer.token_to_id("<|endoftext|>")
         self.end_id = tokenizer.token_to_id("<|im_end|>")
         self.image_id = tokenizer.token_to_id("<|image_pad|>")
-        self.prompt_ids = lru_cache(maxsize=64)(self._prompt_ids)
-        longest = max(len(self.prompt_ids(task, BANDS[0][0])) for task in ("detection", "description"))
+        self.prompt_ids = lru_cache(maxsize=4096)(self._prompt_ids)
+        longest = _DATE_TOKENS + max(
+            len(self.prompt_ids(QUESTIONS[task], BANDS[0][0])) for task in ("detection", "description")
+        )
         self.lengths = tuple(
             longest + 3 + _TOKENS_PER_OBJECT * count for count in (SHORT_OBJECTS, MAX_OBJECTS)
         )
 
-    def _prompt_ids(self, task: str, bands: tuple[str, ...]) -> tuple[int, ...]:
+    def _prompt_ids(
+        self, question: str, bands: tuple[str, ...], dates: tuple[str, ...] = ()
+    ) -> tuple[int, ...]:
         empty = np.zeros((3, CHIP_PX, CHIP_PX), np.uint8)
-        request = Request(task, (empty,), (None,), bands=bands)  # type: ignore[arg-type]
-        text = prompt(request, [TOKENS_SIDE**2], QUESTIONS[task])
-        return tuple(self._tokenizer.encode(text).ids)
+        request = Request("question", (empty,), (None,), bands=bands, dates=dates)  # type: ignore[arg-type]
+        return tuple(self._tokenizer.encode(prompt(request, [TOKENS_SIDE**2], question)).ids)
 
     def answer_ids(self, text: str) -> list[int]:
         """Return an answer's tokens with the end of its turn."""
@@ -127,11 +143,11 @@ class ChipBank:
     Chips with more than MAX_OBJECTS objects are left out, since a list cut short teaches to stop early.
     """
 
-    def __init__(self, chips: ChipSet, tokenizer: Any, seed: int, description_share: float = 0.0) -> None:
+    def __init__(self, chips: ChipSet, tokenizer: Any, seed: int, other_share: float = 0.0) -> None:
         self._chips = chips
         self._writer = Writer(tokenizer)
         self._rng = np.random.default_rng(seed)
-        self._description_share = description_share
+        self._other_share = other_share
         counts = np.array([len(targets) for targets in chips.truth])
         self._short = np.flatnonzero(counts <= SHORT_OBJECTS)
         self._long = np.flatnonzero((counts > SHORT_OBJECTS) & (counts <= MAX_OBJECTS))
@@ -171,14 +187,22 @@ class ChipBank:
         return out
 
     def _fill(self, out: Batch, row: int, chip: int) -> None:
-        flip_x, flip_y = self._rng.random(2) < 0.5
         bands, copol_only = BANDS[self._rng.choice(len(BANDS), p=BAND_SHARES)]
+        dates = self._dates()
+        ask = self._other(chip) if self._rng.random() < self._other_share else None
+        if ask is not None:
+            head = self._writer.prompt_ids(ask.question, bands, dates)
+            answer = self._writer.answer_ids(ask.answer)
+            if len(head) + len(answer) > out.ids.shape[1]:
+                ask = None
+        # known places and named cells stand in the text of other tasks: their chips are not mirrored
+        flip_x, flip_y = self._rng.random(2) < 0.5 if ask is None else (False, False)
         pixels = self._chips.pixels[chip]
         out.pixels[row] = pixels[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
         if copol_only:
             out.pixels[row, 1:] = 0
-        other = self._rng.integers(len(self._chips.prior))
-        shown = other if self._rng.random() < STRANGE_PRIOR_SHARE else chip
+        strange = ask is None and self._rng.random() < STRANGE_PRIOR_SHARE
+        shown = self._rng.integers(len(self._chips.prior)) if strange else chip
         prior = self._chips.prior[shown][:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
         if (prior != NODATA).any():
             vectors = dequantise(prior).reshape(PRIOR_DIM, ANCHORS).T
@@ -189,24 +213,36 @@ class ChipBank:
             out.present[row, box.cell, box.label] = 1
             out.offsets[row, box.cell] = _offsets(box)
             out.edges[row, box.cell] = box.edges
-        task = "description" if self._rng.random() < self._description_share else "detection"
-        head = self._writer.prompt_ids(task, bands)
-        answer = self._writer.answer_ids(self.answer(chip, objects, task))
-        if task == "detection":
-            out.owner[row, len(head) - 1 : len(head) - 1 + len(answer)] = self._writer.owners(
-                objects, len(answer)
-            )
+        if ask is None:
+            head = self._writer.prompt_ids(QUESTIONS["detection"], bands, dates)
+            answer = self._writer.answer_ids(detection_text([(LABELS[b.label], b.edges) for b in objects]))
+            owned = slice(len(head) - 1, len(head) - 1 + len(answer))
+            out.owner[row, owned] = self._writer.owners(objects, len(answer))
         out.ids[row, : len(head) + len(answer)] = [*head, *answer]
         out.labels[row, len(head) - 1 : len(head) - 1 + len(answer)] = answer
 
-    def answer(self, chip: int, objects: Sequence[Box], task: str) -> str:
-        """Write the true answer to a task."""
-        if task == "detection":
-            return detection_text([(LABELS[box.label], box.edges) for box in objects])
+    def _dates(self) -> tuple[str, ...]:
+        if self._rng.random() >= DATED_SHARE:
+            return ()
+        year, month, day = self._rng.integers((2016, 1, 1), (2031, 13, 29)).tolist()
+        return (f"{year}-{month:02d}-{day:02d}",)
+
+    def _other(self, chip: int) -> Ask | None:
+        """Draw a task beside detection and ask it; None where the chip does not allow it."""
+        task = str(self._rng.choice(list(TASKS), p=np.array(list(TASKS.values())) / sum(TASKS.values())))
         context = self._chips.context[chip]
-        names = [LABELS[box.label] for box in objects]
-        # The land's cover is left out: only the prior knows it, and the base has none (stage 1 adds it).
-        return description(names, context.sea_db[0], float(self._chips.land_fraction[chip]), None)
+        cover = context.land_cover
+        facts = ChipFacts(
+            self._chips.truth[chip],
+            self._chips.pixels[chip],
+            context.sea_db[0],
+            float(self._chips.land_fraction[chip]),
+            None if cover is None else LAND_COVERS[landcover.CLASSES.index(cover)],
+            prior=bool((self._chips.prior[chip] != NODATA).any()),
+        )
+        if task == "description":
+            return Ask(task, QUESTIONS[task], describe(facts) or "")
+        return next(iter(chip_asks(facts, IMAGE_PX, {task: 1.0}, self._rng)), None)
 
 
 def _offsets(box: Box) -> tuple[float, float, float, float]:

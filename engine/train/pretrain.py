@@ -2,7 +2,8 @@
 
 1. ``vision``: the tower alone, by a dense loss through a fixed linear interface;
 2. ``decoder``: the language model alone, on symbols written through the same interface;
-3. ``joint``: both, on chips with their priors through the modulation, with a share of descriptions.
+3. ``joint``: both, on chips with their priors through the modulation, and with a share of
+   the other tasks about one chip.
 
 The first two need nothing of each other and run side by side where there are two workers; the third, and
 vision where it runs alone, average gradients over the workers. The modulation learns in the third, where
@@ -52,7 +53,7 @@ class PretrainConfig:
         decoder_samples: samples of the second step; likewise.
         joint_samples: samples of the third step, over all workers; likewise.
         batch: samples a batch and worker.
-        description_share: share of descriptions in the third step.
+        other_share: in the third step, share of the tasks beside detection.
         workers: processes, one thread each.
         compile: whether to compile the two halves (minutes at the start, then twice as fast).
         start: folder of an earlier run, whose joint weights the first two steps go on from.
@@ -67,7 +68,7 @@ class PretrainConfig:
     decoder_samples: int = 32_000
     joint_samples: int = 24_000
     batch: int = 32
-    description_share: float = 0.12
+    other_share: float = 0.3
     workers: int = 2
     compile: bool = True
     start: str | None = None
@@ -188,7 +189,7 @@ class _Trainer:
     def __init__(self, step: str, out: Path, config: PretrainConfig, rank: int, world: int) -> None:
         self.step, self.out, self.config, self.rank, self.world = step, out, config, rank, world
         self.net, tokenizer = build(config)
-        share = config.description_share if step == "joint" else 0.0
+        share = config.other_share if step == "joint" else 0.0
         self.bank = ChipBank(load_chips(out, config), tokenizer, config.seed * 1000 + rank, share)
         self.enlarge = torch.from_numpy(np.ascontiguousarray(enlargement(126, IMAGE_PX)))
         if step == "joint":

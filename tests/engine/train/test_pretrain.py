@@ -72,7 +72,7 @@ def test_flips_mirror_boxes(chips) -> None:
 
 def test_positions_are_those_of_the_model(chips, net) -> None:
     pretrainer, tokenizer = net
-    bank = ChipBank(chips, tokenizer, seed=0, description_share=0.5)
+    bank = ChipBank(chips, tokenizer, seed=0, other_share=0.5)
     ids = torch.from_numpy(next(bank.batches(6)).ids)
     real = ids != tokenizer.token_to_id("<|endoftext|>")
     theirs = pretrainer.model.positions(ids, real.int())
