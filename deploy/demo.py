@@ -19,6 +19,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 sys.path.insert(0, str(Path(__file__).parent))
+import demo_alerts  # noqa: E402
 import demo_changes  # noqa: E402
 import demo_report  # noqa: E402
 
@@ -42,6 +43,10 @@ def main() -> None:
         environment["FUSAR_PRIOR__INDEX"] = str(SCENES / "alphaearth" / "index.json")
         step("Tables")
         call(environment, "fusar", "db", "upgrade")
+        step("Rules that say what to alert of")
+        for rule in demo_alerts.write_rules(products, DEMO / "rules"):
+            call(environment, "fusar", "rules", "add", str(rule))
+            call(environment, "fusar", "rules", "enable", rule.stem)
         before = demo_report.runs(url)
         step("Announce the scenes")
         call(environment, "fusar", "publish", *map(str, products))
@@ -58,6 +63,8 @@ def main() -> None:
     marked = demo_changes.changes(console, url, SCENES)
     changed = DEMO / "changes.png"
     demo_changes.picture(marked, products, changed)
+    step("Alerts")
+    demo_alerts.alerts(console, url)
     step("A question to the database")
     demo_report.question(console, url)
     step("One scene without broker or database")
