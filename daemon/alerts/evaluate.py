@@ -111,7 +111,15 @@ _SETTLED = text(
     SELECT a.id FROM acquisition a
     WHERE a.id = ANY(:acquisitions)
         AND NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = a.id)
-        AND EXISTS (SELECT FROM change_unit WHERE after_run_id = a.current_run_id AND present)
+    """
+)
+
+
+# Of a scene whose results were pruned nothing is said any more, nor taken back.
+_KEPT = text(
+    """
+    SELECT a.id FROM acquisition a JOIN coverage ON coverage.run_id = a.current_run_id
+    WHERE a.id = ANY(:acquisitions) ORDER BY a.id
     """
 )
 
@@ -130,31 +138,20 @@ def evaluate_run(session: Session, run_id: str) -> None:
     session.execute(_JUDGED, {"acquisition": acquisition})
     touched = set(session.scalars(_SIGHT, {"acquisition": acquisition, "beside_s": BESIDE_S}))
 
-    def judged() -> None:
-        kinds = store.kinds_in_use(session)
-        if kinds - {"gap"}:
-            values = {"acquisition": acquisition, "revisit_days": REVISIT_DAYS}
-            also = set(session.scalars(_ALSO, values))
-            judge(session, {acquisition, *touched, *also}, kinds)
-
-    _guarded(session, [acquisition], judged)
+    kinds = store.kinds_in_use(session)
+    if kinds - {"gap"}:
+        values = {"acquisition": acquisition, "revisit_days": REVISIT_DAYS}
+        scenes = sorted({acquisition, *touched, *session.scalars(_ALSO, values)})
+        _guarded(session, scenes, lambda: judge(session, scenes, kinds))
 
 
-def evaluate_change(session: Session, unit_id: str) -> None:
-    """Judge the changes of the scene that a unit compares with an earlier one.
+def evaluate_change(session: Session, acquisition_id: int) -> None:
+    """Judge the changes of a scene whose comparison with earlier ones has ended.
 
-    Call it when the unit's rows and its queue are as they shall be: changes of a scene that is still due are
-    left alone.
+    Call it when its units and its queue are as they shall be, whether or not a unit is another one now:
+    changes of a scene that is still due are left alone, whatever else they are judged by.
     """
-    acquisition = session.scalar(
-        text(
-            "SELECT a.id FROM change_unit u JOIN acquisition a ON a.current_run_id = u.after_run_id "
-            "WHERE u.id = :unit"
-        ),
-        {"unit": unit_id},
-    )
-    if acquisition is not None:
-        _judge_later(session, [acquisition], {"change"})
+    _judge_later(session, [acquisition_id], {"change"})
 
 
 def evaluate_ais(session: Session, detection_ids: Sequence[str]) -> None:
@@ -194,7 +191,7 @@ def lock(session: Session) -> None:
 def judge(session: Session, acquisitions: Iterable[int], kinds: set[str] | None = None) -> None:
     """Bring the alerts of acquisitions, and of their passes, to what the tables say now; under `lock`."""
     kinds = store.kinds_in_use(session) if kinds is None else kinds
-    ids = sorted(acquisitions)
+    ids = list(session.scalars(_KEPT, {"acquisitions": list(acquisitions)}))
     wanted: list[Wanted] = []
     known: list[Known] = []
     if "object" in kinds:
@@ -215,11 +212,16 @@ def _judge_later(session: Session, acquisitions: Sequence[int], kinds: set[str])
     lock(session)
     used = store.kinds_in_use(session) & kinds
     if used:
-        _guarded(session, acquisitions, lambda: judge(session, acquisitions, used))
+        _guarded(session, acquisitions, lambda: judge(session, acquisitions, used), whole=False)
 
 
-def _guarded(session: Session, acquisitions: Sequence[int], work: Callable[[], None]) -> None:
-    """Do work on acquisitions; undo it and note the error, unless the server is the cause."""
+def _guarded(
+    session: Session, acquisitions: Sequence[int], work: Callable[[], None], whole: bool = True
+) -> None:
+    """Do work on acquisitions; undo it and note the error, unless the server is the cause.
+
+    Where only some kinds of rules are judged, success leaves a noted error: the rest is still to be done.
+    """
     error = None
     try:
         with session.begin_nested():
@@ -229,6 +231,8 @@ def _guarded(session: Session, acquisitions: Sequence[int], work: Callable[[], N
     except Exception as raised:
         log.exception("rules could not judge acquisitions %s", list(acquisitions))
         error = f"{type(raised).__name__}: {getattr(raised, 'orig', raised)}".replace("\0", "")
+    if error is None and not whole:
+        return
     session.execute(
         text("UPDATE alert_judged SET error = :error WHERE acquisition_id = ANY(:ids)"),
         {"error": error, "ids": list(acquisitions)},

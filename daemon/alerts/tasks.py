@@ -40,18 +40,26 @@ class AlertTasks:
         await in_thread(self._relay.close)
 
     def turn(self) -> None:
-        """Let the timer judge where its time has come, then send what is due."""
+        """Let the timer judge where its time has come, and send what is due: neither waits for the other."""
+        said = [self._guarded(self._timer), self._guarded(self._relay.run)]
+        self._said = next((each for each in said if each), None)
+
+    def _timer(self) -> None:
+        if time.monotonic() - self._timer_s < self._settings.timer_s:
+            return
+        with self._store.transaction() as session:
+            evaluate_timer(session, datetime.now(timezone.utc))
+        self._timer_s = time.monotonic()
+
+    def _guarded(self, work: Callable[[], object]) -> str | None:
+        """Do work; log what fails, and what may pass only when it is new. Return what is waited for."""
         try:
-            if time.monotonic() - self._timer_s >= self._settings.timer_s:
-                with self._store.transaction() as session:
-                    evaluate_timer(session, datetime.now(timezone.utc))
-                self._timer_s = time.monotonic()
-            self._relay.run()
-            self._said = None
+            work()
         except Exception as error:
-            if getattr(error, "retry", False):
-                if self._said != str(error):
-                    log.warning("alerts wait: %s", error)
-                self._said = str(error)
-            else:
+            if not getattr(error, "retry", False):
                 log.exception("alerts")
+                return None
+            if self._said != str(error):
+                log.warning("alerts wait: %s", error)
+            return str(error)
+        return None

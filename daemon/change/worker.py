@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from daemon.errors import SourceUnavailable
+from daemon.errors import ConfigError, SourceUnavailable, StoreConflict, StoreUnavailable
 from daemon.store import change as changes
 from engine.errors import DeviceLost
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .domain import Comparison, Unit
 
 log = logging.getLogger(__name__)
+
+# Not a matter of the scene at hand: for the daemon to deal with.
+_ENDS = (ConfigError, DeviceLost, StoreConflict, StoreUnavailable)
 
 
 class ChangeWorker:
@@ -64,25 +67,33 @@ class ChangeWorker:
         """
         with self._store.transaction() as session:
             due = changes.claim(session, self._settings.lease_s)
-            comparison = None if due is None else changes.compare(session, due.acquisition_id)
-            after = comparison.after.run_id if comparison else ""
-            standing = changes.digests(session, after) if comparison else {}
         if due is None:
             return False
         began = time.monotonic()
+        comparison: Comparison | None = None
         try:
+            with self._store.transaction() as session:
+                comparison = changes.compare(session, due.acquisition_id)
+                standing = changes.digests(session, comparison.after.run_id) if comparison else {}
             units, kept = self._work_out(comparison, standing)
-        except DeviceLost:
+        except _ENDS:
             raise
         except Exception as error:
             if not isinstance(error, SourceUnavailable):
                 log.exception("changes of acquisition %d", due.acquisition_id)
-            if due.attempts + 1 < self._settings.attempts:
+            if comparison is None or due.attempts + 1 < self._settings.attempts:
                 self._postpone(due, error)
                 return True
             units, kept = self._without_pixels(comparison, error), []
-        with self._store.transaction() as session:
-            ended = changes.finish(session, due, units, kept)
+        try:
+            with self._store.transaction() as session:
+                ended = changes.finish(session, due, units, kept)
+        except _ENDS:
+            raise
+        except Exception as error:  # what it compares may be gone by now: it is compared anew
+            log.exception("changes of acquisition %d", due.acquisition_id)
+            self._postpone(due, error)
+            return True
         if ended and comparison:
             for unit in units:
                 log.info("changes: %s: %s", unit.outcome, unit.sentence or unit.reason)
@@ -108,7 +119,7 @@ class ChangeWorker:
         return units, kept
 
     def _postpone(self, due: changes.Due, error: Exception) -> None:
-        delay_s = self._settings.retry_delay_s * 2**due.attempts
+        delay_s = self._settings.retry_delay_s * 2 ** min(due.attempts, 10)
         with self._store.transaction() as session:
             changes.postpone(session, due, error, delay_s)
         log.warning("changes: %s: %s; again in %g s", type(error).__name__, error, delay_s)
@@ -134,6 +145,10 @@ class ChangeWorker:
                     chips.at(comparison.after, item)
         except (NoPixels, SourceUnavailable) as error:
             log.warning("chip archive: %s", error)
+        except _ENDS:
+            raise
+        except Exception:  # the changes are recorded: an archive that cannot be read costs only itself
+            log.exception("chip archive")
         self._archive.trim()
         if not self._swept:  # what a crash left, once
             self._swept = self._archive.sweep() >= 0

@@ -275,13 +275,12 @@ def finish(session: Session, due: Due, units: Sequence[Unit], kept: Iterable[str
         if row is not None:
             row.next_attempt_at = session.scalars(select(func.clock_timestamp())).one()
         return False
-    retired = _retire(session, due.acquisition_id, {*kept, *(unit.id for unit in units)})
+    _retire(session, due.acquisition_id, {*kept, *(unit.id for unit in units)})
     for unit in units:
         _write(session, unit)
     session.delete(row)
     session.flush()
-    for unit_id in (*retired, *(unit.id for unit in units)):
-        evaluate_change(session, unit_id)
+    evaluate_change(session, due.acquisition_id)
     return True
 
 
@@ -317,7 +316,7 @@ def outcomes(session: Session) -> list[tuple[str, str, int]]:
     return found + [("due", why, count) for why, count in session.execute(waiting)]
 
 
-def _retire(session: Session, acquisition_id: int, keep: set[str]) -> list[str]:
+def _retire(session: Session, acquisition_id: int, keep: set[str]) -> None:
     """Take the present mark from units of an acquisition, whichever of its runs they are of."""
     held = session.scalars(
         select(ChangeUnit.id)
@@ -331,7 +330,6 @@ def _retire(session: Session, acquisition_id: int, keep: set[str]) -> list[str]:
     retired = [id_ for id_ in held if id_ not in keep]
     if retired:
         session.execute(update(ChangeUnit).where(ChangeUnit.id.in_(retired)).values(present=False))
-    return retired
 
 
 def _write(session: Session, unit: Unit) -> None:

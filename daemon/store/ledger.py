@@ -313,9 +313,14 @@ def _accepted(session: Session, product: Product) -> Accepted:
 
 
 def _locked(session: Session, accepted: Accepted) -> tuple[Acquisition, Product]:
-    """Lock acquisition and product: two products of one acquisition end one after the other."""
-    acquisition = session.get_one(Acquisition, accepted.acquisition_id, with_for_update=True)
-    return acquisition, session.get_one(Product, accepted.product_id, with_for_update=True)
+    """Lock acquisition and product: two products of one acquisition end one after the other.
+
+    Rows that refer to them can be inserted meanwhile (FOR NO KEY UPDATE): a neighbouring slice that ends at
+    the same time marks this one.
+    """
+    lock: Any = {"key_share": True}
+    acquisition = session.get_one(Acquisition, accepted.acquisition_id, with_for_update=lock)
+    return acquisition, session.get_one(Product, accepted.product_id, with_for_update=lock)
 
 
 def _choose_current(session: Session, acquisition: Acquisition, product: Product, run_id: str) -> bool:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from engine.errors import ArtifactError
 from engine.evaluate.items import Item
 from engine.evaluate.metrics import Thing
-from engine.runtime.image import CHIP_PX, patches
+from engine.runtime.image import CHIP_PX, patches, scale_pixels
 from engine.runtime.predictor import Predictor
 from engine.runtime.text import LABELS
 
@@ -70,9 +70,12 @@ def visual_tokens(
     for start in range(0, len(items), 32):
         some = items[start : start + 32]
         priors = [item.priors[-1] for item in some]
+        pixels = patches(
+            np.stack([item.chips[-1] for item in some]), chip.enlarged_px, chip.patch_px, chip.merge
+        )
         parts.append(
             predictor.backend.vision(
-                patches(np.stack([i.chips[-1] for i in some]), chip.enlarged_px, chip.patch_px, chip.merge),
+                scale_pixels(pixels, chip.pixel_mean, chip.pixel_std),
                 np.stack([prior.vectors for prior in priors]).astype(np.float32, copy=False),
                 np.stack([prior.positions for prior in priors]).astype(np.float32, copy=False),
                 np.stack([prior.mask for prior in priors]),

@@ -123,12 +123,16 @@ def curve_points(
     points = curve(found, question)
     if not len(points["f1"]):
         return {"average_precision": 0.0, "average_precision_95": None, "best": None}
+    if np.isnan(points["recall"]).any():  # no truth: there is nothing to recall
+        return {"average_precision": None, "average_precision_95": None, "best": None}
     best = int(np.argmax(points["f1"]))
     kept = np.unique(np.linspace(0, len(points["f1"]) - 1, _CURVE_POINTS).round().astype(int))
     return {
         "average_precision": round(average_precision(points["precision"], points["recall"]), 4),
         "average_precision_95": average_precision_95(found, question, min(resamples, 300), sites),
-        "best": {name: round(float(values[best]), 4) for name, values in points.items()},
+        # The threshold stands as it is: rounded up, it would leave out the very point that it names.
+        "best": {name: round(float(values[best]), 4) for name, values in points.items()}
+        | {"threshold": float(points["threshold"][best])},
         **{name: [round(float(value), 4) for value in values[kept]] for name, values in points.items()},
     }
 

@@ -56,7 +56,7 @@ def build(
         precision = "fp16" if bundle.manifest.model.base == "nano" else "bf16"
     chosen = _architectures(compiler, sm, precision)
     prompts = prompt_tokens(bundle)
-    need = prompts + _answer_tokens(bundle)
+    need = prompts + _answer_tokens(bundle) + plans.STEP_TOKENS  # rows step by what the longest one writes
     columns = -(-(need if max_tokens is None else max_tokens) // _COLUMNS) * _COLUMNS
     if max_batch < 1:
         raise InputError(f"got max batch {max_batch}, expected 1 or more")

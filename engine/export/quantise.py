@@ -44,7 +44,7 @@ def quantise(bundle: Bundle, requests: Sequence[Request], threads: int | None = 
     )
     Predictor(bundle, observer).ask(requests)
     for name, target in ((VISION, VISION_INT8), (DECODER, DECODER_INT8)):
-        _rewrite(graphs[name], products[name], observer.ranges)
+        _rewrite(graphs[name], products[name], observer.ranges[name])
         onnx.save(graphs[name], bundle.path / target)
 
 
@@ -81,7 +81,7 @@ class _Observer(OrtBackend):
         import onnxruntime
 
         super().__init__(bundle, threads=1)
-        self.ranges: dict[str, tuple[float, float]] = {}
+        self.ranges: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in watched}
         self._watched = {name: sorted(set(values)) for name, values in watched.items()}
         self._sessions: dict[str, Any] = {}
         for name, values in self._watched.items():
@@ -124,8 +124,8 @@ class _Observer(OrtBackend):
         got = dict(zip(names, session.run(names, tensors), strict=True))
         for value in self._watched[name]:
             array = got[value] if value in got else tensors[value]
-            low, high = self.ranges.get(value, (0.0, 0.0))
-            self.ranges[value] = min(low, float(array.min())), max(high, float(array.max()))
+            low, high = self.ranges[name].get(value, (0.0, 0.0))
+            self.ranges[name][value] = min(low, float(array.min())), max(high, float(array.max()))
         return got
 
 

@@ -60,7 +60,8 @@ def load_model(bundle: Bundle) -> tuple[FusarGpt, Any]:
         base.load_state_dict(weights)
     except RuntimeError as error:
         raise ArtifactError(f"the graphs of {bundle.path} do not fit its configuration: {error}") from error
-    return FusarGpt(base, tlm, bundle.manifest.chip.enlarged_px).eval(), tokenizer
+    chip = bundle.manifest.chip
+    return FusarGpt(base, tlm, chip.enlarged_px, chip.pixel_mean, chip.pixel_std).eval(), tokenizer
 
 
 class _Graph:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import AnswerError, ParityError
+from engine.errors import AnswerError, BackendError, DeviceLost, ParityError
 from engine.runtime import golden
 from engine.runtime.backend import Backend, load_backend
 from engine.runtime.predictor import CACHE_BYTES, Predictor
@@ -91,7 +91,9 @@ def compare(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parit
         answers = predictor.ask(given.requests(task, tasks[task], sensor))
         agree = 0
         for index, (answer, entry) in enumerate(zip(answers, entries, strict=False)):
-            same = _same(answer, entry["text"], entry["scores"], predictor, allowed)
+            same = answer.text == entry["text"]
+            if tasks[task].answer == "detections":
+                same = _same(answer, entry["text"], entry["scores"], predictor, allowed)
             agree += same
             if not same:
                 shown = f"{answer.text[:_SHOWN]!r}, expected {entry['text'][:_SHOWN]!r}"
@@ -154,8 +156,8 @@ def open_checked(
     if chips:
         try:
             parity = check(opened, loaded, chips)
-        except ParityError as error:
-            if not fall_back or backend == FALLBACK:
+        except (ParityError, BackendError) as error:
+            if not fall_back or backend == FALLBACK or isinstance(error, DeviceLost):
                 raise
             log.error("%s; falling back to %s", error, FALLBACK)
             return open_checked(bundle, FALLBACK, threads, chips, cache_bytes=cache_bytes)

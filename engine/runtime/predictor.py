@@ -175,15 +175,16 @@ class Predictor:
                     self._idle.append(decoding)
                     self._running -= 1
                     return
+            at_work = {*decoding.active, *rows}
             try:
                 ended = decoding.read(rows) if rows else decoding.step()
                 answers = [self._tasks.answer(row.request, row.writing) for row in ended]
             except OutOfMemory as error:
-                self._shrink(error, {*decoding.active, *rows})
+                self._shrink(error, at_work)
                 decoding = None
             except BaseException as error:
                 with self._turn:
-                    for caller in {row.caller for row in (*decoding.active, *rows)}:
+                    for caller in {row.caller for row in at_work}:
                         self._withdraw(caller, error)
                 decoding = None
             else:

@@ -293,6 +293,9 @@ def test_unmatched_waits_for_ais(store: Store) -> None:
     assert watch.rows(store, EVENTS) == [("opened", 1), ("retracted", 1)]
 
 
+AFTER = "SELECT acquisition_id FROM run WHERE id = :run"
+
+
 def change_unit(
     store: Store, unit: str, before: SceneResult, after: SceneResult, kinds: str = "gone"
 ) -> None:
@@ -323,7 +326,7 @@ def change_unit(
             },
         )
         session.execute(text("DELETE FROM change_due"))  # as a worker does whose comparison is made
-        evaluate_change(session, unit)
+        evaluate_change(session, session.scalar(text(AFTER), {"run": after.run_key}))
 
 
 def test_changes_are_told_and_taken_back(store: Store) -> None:

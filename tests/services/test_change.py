@@ -245,6 +245,7 @@ def test_what_is_not_worked_out_is_not_lost_when_the_process_ends(store: Store) 
     with store.transaction() as session:
         due = change.claim(session, lease_s=0.01)
     assert due is not None  # and its process dies here
+    time.sleep(0.05)
     settle(store)
     assert len(kinds(store)) == 1
     assert worker(store).step() is False
