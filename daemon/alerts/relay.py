@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 
@@ -20,6 +21,7 @@ from . import message, webhooks
 log = logging.getLogger(__name__)
 
 _BATCH = 500
+_ROUND_S = 20.0  # webhooks may be slow: gaps are looked for, and a stop is heard, between rounds
 _LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('alert relay', 0))")
 
 Send = Callable[[Due, bytes, datetime], None]
@@ -36,19 +38,22 @@ class Relay:
         self._publisher: Publisher | None = None
 
     def run(self) -> int:
-        """Send all that is due; return how many arrived. Nothing happens while another relay is at work.
+        """Send what is due; return how many arrived. Nothing happens while another relay is at work.
+
+        After `_ROUND_S` what is left waits for the next call, in which Kafka's come first, whatever webhooks
+        take.
 
         Raises:
             StoreUnavailable: the database does not answer (retry).
         """
-        count = 0
+        count, until = 0, time.monotonic() + _ROUND_S
         with translated(), self._locked() as connection:
-            while connection is not None:
+            while connection is not None and time.monotonic() < until:
                 with connection.begin():
                     rows = outbox.due(connection, _BATCH)
                 if not rows:
                     break
-                count += self._send(connection, rows)
+                count += self._send(connection, rows, until)
         return count
 
     def close(self) -> None:
@@ -67,11 +72,13 @@ class Relay:
                 mine = connection.scalar(_LOCK)
             yield connection if mine else None
 
-    def _send(self, connection: Connection, rows: list[Due]) -> int:
+    def _send(self, connection: Connection, rows: list[Due], until: float) -> int:
         silent: set[str] = set()  # destinations that failed in this round
         arrived = 0
         s = self._settings
         for row in rows:
+            if row.destination != KAFKA and time.monotonic() > until:
+                break
             at = row.destination if row.destination == KAFKA else webhooks.host_of(row.destination)
             if at in silent:
                 with connection.begin():

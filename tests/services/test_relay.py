@@ -127,6 +127,25 @@ def in_order(messages: list[dict[str, Any]]) -> bool:
     return True
 
 
+def test_slow_webhooks_leave_the_turn_to_others(
+    store: Store, quick: AlertSettings, broker: Kept, hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    superseded(store, hook.url)
+    post = webhooks.post
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.2)
+        post(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("daemon.alerts.relay.webhooks.post", slow)
+        patch.setattr("daemon.alerts.relay._ROUND_S", 0.1)
+        relay(store, quick)
+        assert len(hook.got) == 1  # the one that was under way when the time was over
+    until_ended(store, quick)
+    assert len(hook.got) == len(broker.sent) == 5
+
+
 def test_events_arrive_in_order_whatever_fails(
     store: Store, quick: AlertSettings, broker: Kept, hook: Any
 ) -> None:
