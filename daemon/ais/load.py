@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..alerts.evaluate import evaluate_ais
+from ..errors import StoreConflict
 from ..store import ais
 from ..store.ais_positions import make_partitions, newest, write_positions, write_vessels
 from ..store.session import Store
@@ -77,13 +78,24 @@ def rematch(
     """
     changed = 0
     for done, run in enumerate(runs, 1):
-        with store.transaction() as session:
-            ids = ais.match_again(session, run)
-            evaluate_ais(session, ids)
-        changed += len(ids)
+        changed += len(_rematch(store, run))
         if progress:
             progress(done)
     return len(runs), changed
+
+
+def _rematch(store: Store, run: str, attempts: int = 5) -> list[str]:
+    """Match a run anew; where another transaction was in the way, once more."""
+    for left in reversed(range(attempts)):
+        try:
+            with store.transaction() as session:
+                ids = ais.match_again(session, run)
+                evaluate_ais(session, ids)
+            return ids
+        except StoreConflict:
+            if not left:
+                raise
+    return []
 
 
 def touched(store: Store, loaded: Loaded) -> list[str]:

@@ -123,6 +123,7 @@ def runs_between(session: Session, since: datetime, until: datetime) -> list[str
         session.scalars(
             select(Run.id)
             .join(Acquisition, Acquisition.id == Run.acquisition_id)
+            .join(Coverage, Coverage.run_id == Run.id)  # pruned runs have none, and nothing to match
             .where(Acquisition.stop >= since, Acquisition.start < until)
             .order_by(Acquisition.start, Run.id)
         )
@@ -154,6 +155,8 @@ def _match(session: Session, run_id: str) -> list[str]:
     sensed = ProductName.parse(name)
     echoes = _echoes(session, run_id)
     vessels = _vessels(session, sensed.start, sensed.stop, looked)
+    if not vessels and session.scalar(select(AisReception.positions).where(AisReception.run_id == run_id)):
+        return []  # positions are only ever added: these were pruned, and their matches stay
     found = match(echoes, vessels, sensed.start.timestamp(), sensed.stop.timestamp())
     changed = _write(session, [echo.id for echo in echoes], found.matches)
     reception = {

@@ -372,3 +372,6 @@ def test_the_command_loads_reports_and_matches(
     run = CliRunner().invoke(app, ["ais", "prune", "--before", "2022-10-03"])
     assert "1 days removed, 2022-10-02 to 2022-10-02" in run.output
     assert len(matches(store)) == 4
+    run = CliRunner().invoke(app, ["ais", "match", "--since", "2022-10-01"])
+    assert run.exit_code == 0 and "0 detections changed" in run.output
+    assert statuses(store) == [*MATCHED, FAR]  # what was matched by reports that are gone stays
