@@ -41,8 +41,8 @@ class Step:
 def plan(wanted: Iterable[Wanted], known: Iterable[Known]) -> list[Step]:
     """Say what leads from the known alerts to the wanted ones; nothing where they agree.
 
-    Of a rule's alerts the one on the very subject stays; else one on an object of the same acquisition so
-    close that it is the same, an open one first, then the nearest; else the alert is new. A retracted alert
+    Of a rule's alerts the one on the very subject stays; else one on an object of the same pass so close
+    that it is the same, in a neighbouring slice too, an open one first, then the nearest; else the alert is new. A retracted alert
     whose object is there again is amended: it is open again.
     """
     steps: list[Step] = []
@@ -69,14 +69,14 @@ def plan(wanted: Iterable[Wanted], known: Iterable[Known]) -> list[Step]:
 
 def _near(strange: Sequence[Wanted], orphans: Sequence[Known]) -> list[tuple[Wanted, Known | None]]:
     """Pair objects with alerts on objects so close that they are the same; each at most once."""
-    places: dict[tuple[int, str, int | None], list[Known]] = {}
+    places: dict[tuple[int, str, str | None], list[Known]] = {}
     for alert in orphans:
         told = alert.told
         if told.kind in ("object", "change"):
-            places.setdefault((told.rule_id, told.kind, told.acquisition_id), []).append(alert)
+            places.setdefault((told.rule_id, told.kind, told.pass_), []).append(alert)
     pairs = []
     for number, one in enumerate(strange):
-        for alert in places.get((one.rule_id, one.kind, one.acquisition_id), ()):
+        for alert in places.get((one.rule_id, one.kind, one.pass_), ()):
             apart_m = distance_m(one, alert.told)
             if apart_m <= SAME_OBJECT_M and one.label == alert.told.label:
                 pairs.append((alert.state != "open", apart_m, one.subject, alert.id, number, alert))
