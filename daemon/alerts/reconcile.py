@@ -41,9 +41,9 @@ class Step:
 def plan(wanted: Iterable[Wanted], known: Iterable[Known]) -> list[Step]:
     """Say what leads from the known alerts to the wanted ones; nothing where they agree.
 
-    Of a rule's alerts the one on the very subject stays; else one on an object of the same pass so close
-    that it is the same, in a neighbouring slice too, an open one first, then the nearest; else the alert is new. A retracted alert
-    whose object is there again is amended: it is open again.
+    Of a rule's alerts the one on the very subject stays; else one on an object of the same pass, the
+    neighbouring slices among it, so close that it is the same, an open one first, then the nearest; else the
+    alert is new. A retracted alert whose object is there again is amended: it is open again.
     """
     steps: list[Step] = []
     left: dict[tuple[int, str], list[Known]] = {}

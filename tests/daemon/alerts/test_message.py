@@ -94,7 +94,7 @@ def test_plans() -> None:
     assert events([], known(SHIP, "retracted")) == []
     assert events([SHIP], known(SHIP, "retracted")) == ["amended"]  # it is there again
     assert events([near], known(SHIP)) == ["amended"]
-    assert events([replace(near, acquisition_id=8)], known(SHIP)) == ["amended"]  # a double in the next slice
+    assert events([replace(near, acquisition_id=8)], known(SHIP)) == ["amended"]  # next slice
     assert events([replace(near, pass_="S1A-99")], known(SHIP)) == ["opened", "retracted"]
     assert events([far], known(SHIP)) == ["opened", "retracted"]
     assert events([other], known(SHIP)) == ["opened", "retracted"]
