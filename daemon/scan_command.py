@@ -7,13 +7,12 @@ the scan does not need.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from engine.errors import FusarError
@@ -21,7 +20,7 @@ from engine.errors import FusarError
 if TYPE_CHECKING:
     from daemon.scan import ScanResult
 
-_AHEAD_BYTES = 1 << 20  # more may be cut to what the system reads ahead
+_PIECE_BYTES = 4 << 20
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,8 +34,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     began = time.perf_counter()
     asked = _parser().parse_args(arguments)
-    # The disk works while the program loads.
-    Thread(target=_fetch, args=(asked.product,), daemon=True).start()
+    loaded = Event()
+    for file in _measurements(asked.product):  # the disk works while the program loads
+        Thread(target=_fetch, args=(file, loaded), daemon=True).start()
     from daemon import geojson
     from daemon.scan import ScanSettings, scan
     from daemon.scene.info import scene_info
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = ScanSettings() if rate is None else ScanSettings(false_alarm_rate=rate)
         with open_scene(asked.product) as scene, _shown_progress() as progress:
             land = SceneLand(Coastline.load(), scene.geometry)
+            loaded.set()
             found = scan(scene, land, settings, progress, asked.threads)
             document = geojson.candidates_collection(scene_info(scene), found, land.version)
         geojson.write(document, asked.out)
@@ -95,17 +96,19 @@ def _shown_progress() -> Iterator[Callable[[float], None] | None]:
         yield lambda done: bars.update(bar, completed=done)
 
 
-def _fetch(product: str) -> None:
-    """Ask the operating system for a folder's measurement files, all at the same pace."""
-    if not hasattr(os, "posix_fadvise"):
-        return
+def _measurements(product: str) -> list[Path]:
     # Whatever is wrong with the product, opening it says it better.
-    with suppress(OSError), ExitStack() as opened:
-        files = [opened.enter_context(file.open("rb")) for file in Path(product).glob("measurement/*.tif*")]
-        sizes = [os.fstat(file.fileno()).st_size for file in files]
-        for at in range(0, max(sizes, default=0), _AHEAD_BYTES):
-            for file in files:
-                os.posix_fadvise(file.fileno(), at, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
+    with suppress(OSError):
+        return sorted(Path(product).glob("measurement/*.tif*"))
+    return []
+
+
+def _fetch(file: Path, stop: Event) -> None:
+    """Read a file into the system's cache until stopped; its own readahead beats asking it piece by piece."""
+    with suppress(OSError), file.open("rb", buffering=0) as stream:
+        piece = bytearray(_PIECE_BYTES)
+        while not stop.is_set() and stream.readinto(piece):
+            pass
 
 
 def _print(found: ScanResult, out: Path, seconds: float) -> None:
