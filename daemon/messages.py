@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +25,8 @@ from pydantic import (
 
 from .errors import MessageError, SceneUnsupported
 from .scene.names import ProductName
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SCHEMA: Final = "fusar.scene-acquired/1"
 
@@ -127,15 +129,7 @@ def decode(payload: bytes | None) -> SceneAcquired:
     Raises:
         MessageError: it is not JSON, of an unknown schema, or a field is missing or wrong.
     """
-    try:
-        fields = json.loads(payload or b"")
-    except ValueError as error:
-        raise MessageError(f"the message is not JSON ({error}); expected an object of {SCHEMA}") from error
-    if not isinstance(fields, Mapping):
-        raise MessageError(f"the message is a JSON {type(fields).__name__}; expected an object of {SCHEMA}")
-    if fields.get("schema") != SCHEMA:
-        raise MessageError(f"the message's schema is {fields.get('schema')!r}; this version reads {SCHEMA}")
-    return build(fields)
+    return build(read_fields(payload, SCHEMA, "message"))
 
 
 def build(fields: Mapping[str, Any]) -> SceneAcquired:
@@ -144,11 +138,37 @@ def build(fields: Mapping[str, Any]) -> SceneAcquired:
     Raises:
         MessageError: a field is missing or wrong.
     """
+    return validated(SceneAcquired, fields, SCHEMA, "message")
+
+
+def read_fields(payload: bytes | None, schema: str, noun: str) -> Mapping[str, Any]:
+    """Read the fields of a message of a schema; errors name it by a noun.
+
+    Raises:
+        MessageError: it is not JSON, or of another schema.
+    """
     try:
-        return SceneAcquired.model_validate(fields)
+        fields = json.loads(payload or b"")
+    except (ValueError, RecursionError) as error:
+        raise MessageError(f"the {noun} is not JSON ({error}); expected an object of {schema}") from error
+    if not isinstance(fields, Mapping):
+        raise MessageError(f"the {noun} is a JSON {type(fields).__name__}; expected an object of {schema}")
+    if fields.get("schema") != schema:
+        raise MessageError(f"the {noun}'s schema is {fields.get('schema')!r}; this version reads {schema}")
+    return fields
+
+
+def validated(model: type[Model], fields: Mapping[str, Any], schema: str, noun: str) -> Model:
+    """Make a message of its fields.
+
+    Raises:
+        MessageError: a field is missing or wrong.
+    """
+    try:
+        return model.model_validate(fields)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'message'}: {e['msg']}" for e in error.errors())
-        raise MessageError(f"not a message of {SCHEMA}: {wrong}") from error
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or noun}: {e['msg']}" for e in error.errors())
+        raise MessageError(f"not a message of {schema}: {wrong}") from error
 
 
 def product_name(text: str) -> ProductName:

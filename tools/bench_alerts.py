@@ -37,10 +37,8 @@ from daemon.store.session import Store  # noqa: E402
 from engine.runtime.geometry import ecef_from_geodetic  # noqa: E402
 
 SHIPS = 500  # of a scene
-FIXED = 150  # places of a footprint where something stands; half of them show in a pass
 WIDE, HIGH = 2.2, 1.6  # degrees
 END = datetime(2026, 1, 1, tzinfo=timezone.utc)
-REPEAT_DAYS = 11
 LAYERS, COLUMNS, ROWS = 5, 5, 2  # areas over a footprint: five layers, each of ten that share borders
 
 console = Console(stderr=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from sqlalchemy import Connection, text
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 _BATCH = 500
 _ROUND_S = 20.0  # webhooks may be slow: gaps are looked for, and a stop is heard, between rounds
 _LOCK = text("SELECT pg_try_advisory_lock(hashtextextended('alert relay', 0))")
-
-Send = Callable[[Due, bytes, datetime], None]
 
 
 class Relay:

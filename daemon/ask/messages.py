@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -11,14 +10,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 from shapely.geometry import shape
 
-from ..errors import MessageError
-from ..messages import Text, Utc
+from ..messages import Text, Utc, read_fields, validated
 
 QUESTION: Final = "fusar.question/1"
 ANSWER: Final = "fusar.answer/1"
@@ -121,14 +118,7 @@ def decode(payload: bytes | None) -> QuestionAsked:
     Raises:
         MessageError: it is not JSON, of an unknown schema, or a field is missing or wrong.
     """
-    try:
-        fields = json.loads(payload or b"")
-    except (ValueError, RecursionError) as error:
-        raise MessageError(f"the question is not JSON ({error}); expected an object of {QUESTION}") from error
-    if not isinstance(fields, Mapping) or fields.get("schema") != QUESTION:
-        found = fields.get("schema") if isinstance(fields, Mapping) else type(fields).__name__
-        raise MessageError(f"the question's schema is {found!r}; this version reads {QUESTION}")
-    return build(fields)
+    return build(read_fields(payload, QUESTION, "question"))
 
 
 def build(fields: Mapping[str, Any]) -> QuestionAsked:
@@ -137,8 +127,4 @@ def build(fields: Mapping[str, Any]) -> QuestionAsked:
     Raises:
         MessageError: a field is missing or wrong.
     """
-    try:
-        return QuestionAsked.model_validate(fields)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'question'}: {e['msg']}" for e in error.errors())
-        raise MessageError(f"not a message of {QUESTION}: {wrong}") from error
+    return validated(QuestionAsked, fields, QUESTION, "question")

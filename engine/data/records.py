@@ -30,9 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
-from engine.runtime.image import CHIP_PX
 from engine.runtime.prior import PRIOR_DIM, Prior
-from engine.runtime.text import Place, Request, places_text
+from engine.runtime.text import Place
 
 
 @dataclass(frozen=True)
@@ -254,28 +253,6 @@ def _read_prior(record: Record, name: str) -> Prior:
         raise DatasetError(f"{where}: got positions outside 0 to 1, expected (y, x) over the image")
     vectors = np.where(valid[:, None], features, 0).astype(np.float32)
     return Prior(vectors, positions.astype(np.float32), valid, None)
-
-
-def record_request(record: Record) -> Request:
-    """Return the request that a record asks, as the predictor takes it.
-
-    Raises:
-        DatasetError: an image or prior is missing, or the record states no sensor: no bundle was trained so.
-    """
-    if record.sensor is None or record.spacing_m is None:
-        raise DatasetError(f"record {record.id}: got no sensor, expected what a prompt states")
-    told = places_text(record.known, record.coordinate_size / CHIP_PX)
-    return Request(
-        task=record.task,
-        chips=tuple(load_images(record)),
-        priors=load_priors(record),
-        sensor=record.sensor,
-        bands=record.bands,
-        spacing_m=record.spacing_m,
-        known=record.known,
-        question=record.question.removesuffix(told),
-        dates=record.dates,
-    )
 
 
 def _known(line: Mapping[str, Any]) -> tuple[Place, ...]:

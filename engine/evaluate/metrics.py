@@ -189,17 +189,3 @@ def summary(counts: Counts, resamples: int = RESAMPLES, seed: int = 0, sites: Si
         out[name] = number(values[column])
         out[f"{name}_95"] = interval(drawn[:, column])
     return out
-
-
-def counted_right(
-    pairings: Sequence[Pairing], question: Question, threshold: float = 0.0
-) -> NDArray[np.bool_]:
-    """Return for each chip whether as many objects that count were predicted as are there, [N]."""
-    return np.array(
-        [
-            sum(question.counts(t) and t.score >= threshold for t in pairing.predicted)
-            == sum(map(question.counts, pairing.true))
-            for pairing in pairings
-        ],
-        np.bool_,
-    )

@@ -58,13 +58,16 @@ class Parity:
         return max(self.tensors.values()) <= self.allowed.tensor and self.agreeing >= self.allowed.answers
 
 
-def compare(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parity:
+def compare(
+    bundle: Bundle, backend: Backend, chips: int | None = None, cache_bytes: int = CACHE_BYTES
+) -> Parity:
     """Run golden chips through a backend and compare.
 
     Args:
         bundle: the opened bundle.
         backend: with its graphs loaded.
         chips: how many; without it, all.
+        cache_bytes: what the caches may take.
 
     Raises:
         ArtifactError: the golden file does not read.
@@ -73,7 +76,7 @@ def compare(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parit
     given, tensors, reference = golden.read(bundle.file(GOLDEN))
     given = given if chips is None else given.first(chips)
     allowed = bundle.manifest.tolerance(backend.name.rpartition(" ")[2])
-    predictor = Predictor(bundle, backend)
+    predictor = Predictor(bundle, backend, cache_bytes=cache_bytes)
     tasks, sensor = bundle.manifest.tasks, bundle.manifest.sensors[0]
     differences: list[str] = []
     errors: dict[str, float] = {}
@@ -102,13 +105,15 @@ def compare(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parit
     return Parity(backend.name, allowed, errors, counts, tuple(differences))
 
 
-def check(bundle: Bundle, backend: Backend, chips: int | None = None) -> Parity:
+def check(
+    bundle: Bundle, backend: Backend, chips: int | None = None, cache_bytes: int = CACHE_BYTES
+) -> Parity:
     """Compare a backend with the reference; arguments as ``compare``'s.
 
     Raises:
         ParityError: it gives something else.
     """
-    parity = compare(bundle, backend, chips)
+    parity = compare(bundle, backend, chips, cache_bytes)
     if not parity.passed:
         shown = "; ".join(parity.differences[:3])
         raise ParityError(
@@ -155,7 +160,7 @@ def open_checked(
     loaded = load_backend(backend, opened, threads)
     if chips:
         try:
-            parity = check(opened, loaded, chips)
+            parity = check(opened, loaded, chips, cache_bytes)
         except (ParityError, BackendError) as error:
             if not fall_back or backend == FALLBACK or isinstance(error, DeviceLost):
                 raise

@@ -66,7 +66,11 @@ class Predictor:
                     f"got id {got} for {token} in {TOKENIZER}, expected {expected} (manifest)"
                 )
         self._tasks = Tasks(bundle.manifest, self._tokenizer)
-        self._read = lru_cache(maxsize=4096)(self._read_prompt)
+        image = bundle.manifest.special_tokens[IMAGE_TOKEN]
+        # Nothing in it refers back: the caches go with the last one who holds the predictor.
+        self._read = lru_cache(maxsize=4096)(
+            partial(_read_prompt, self._tokenizer, image, bundle.manifest.chip.tokens_side)
+        )
         fitting = cache_bytes // (backend.workers * self._row_bytes())
         self._rows = max(1, min(rows, fitting, backend.max_rows or rows))
         self._turn = threading.Condition()  # guards what follows
@@ -253,6 +257,7 @@ class Predictor:
                 raise InputError(f"got a chip of {chip.dtype} {chip.shape}, expected uint8 {expected}")
         return Row(number, caller, request, self._read(text), partial(self._tasks.begin, request))
 
-    def _read_prompt(self, text: str) -> Prompt:
-        ids = np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
-        return lay_out(ids, self.manifest.special_tokens[IMAGE_TOKEN], self.manifest.chip.tokens_side)
+
+def _read_prompt(tokenizer: Any, image_token: int, side: int, text: str) -> Prompt:
+    ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+    return lay_out(ids, image_token, side)

@@ -1,4 +1,4 @@
-"""The frozen test set of nano: chips that no training saw, drawn before the training of the shipped bundle.
+"""The frozen test set of nano: chips no training saw, drawn after the first bundle's and before any since.
 
 Site-disjoint by construction: every chip is a site of its own (sea, coast, land cover and prior vectors are
 drawn for it alone), and the seed is kept from every training. The population is ``objects.PUBLISHED``;

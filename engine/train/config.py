@@ -141,11 +141,6 @@ class TrainConfig:
         return bool({"vision", "language", "all"} & set(self.trains))
 
     @property
-    def trains_tlm(self) -> bool:
-        """Whether the modulation learns."""
-        return bool({"tlm", "all"} & set(self.trains))
-
-    @property
     def data_files(self) -> tuple[str, ...]:
         """Names of the record files."""
         return self.files or (f"stage{self.stage}.jsonl",)

@@ -15,10 +15,11 @@ from engine.data.asks import (
     chip_asks,
     describe,
 )
-from engine.data.records import parse_record, read_records, record_request, write_records
+from engine.data.records import parse_record, read_records, write_records
 from engine.data.simulated import draw_dates, pair_records, write_pairs
 from engine.data.triplets import record_prompt
 from engine.errors import DatasetError, InputError
+from engine.evaluate.items import from_records
 from engine.export.bundle import TASKS
 from engine.runtime import forms
 from engine.runtime.text import parse_detections, prompt
@@ -111,7 +112,8 @@ def test_pairs_become_records_that_survive_the_file(tmp_path) -> None:
     write_records(tmp_path / "stage2.jsonl", records)
     for record, read in zip(records, read_records(tmp_path / "stage2.jsonl"), strict=True):
         assert replace(read, known=(), truth=()) == replace(record, known=(), truth=())
-        request = record_request(read)
+        (item,) = from_records([read])
+        request = item.request(item.asks[0])
         assert len(request.chips) == 2
         assert len(request.dates) == 2
         # a record's prompt and that of its request are one and the same

@@ -14,7 +14,6 @@ from engine.evaluate.metrics import (
     Thing,
     centre_rule,
     count,
-    counted_right,
     iou,
     iou_rule,
     pair,
@@ -65,12 +64,6 @@ def test_what_does_not_count_is_ignored() -> None:
     assert (counts.hits[0], counts.false[0], counts.missed[0]) == (1, 0, 0)
     counts = count([pair(found, [small, large], CENTRE)], Question(), threshold=0.85)
     assert (counts.hits[0], counts.false[0], counts.missed[0]) == (1, 0, 1)
-
-
-def test_counting_needs_the_same_number() -> None:
-    pairings = [pair([at(1, 1, 0.9), at(50, 50, 0.2)], [at(90, 90)], CENTRE), pair([], [], CENTRE)]
-    assert counted_right(pairings, Question(), 0.5).tolist() == [True, True]
-    assert counted_right(pairings, Question(), 0.1).tolist() == [False, True]
 
 
 def test_curve_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""The frozen test set: that it still is what it was when the shipped engine was trained."""
+"""The frozen test set: that it still is what it was when it was frozen."""
 
 from __future__ import annotations
 
