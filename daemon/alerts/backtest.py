@@ -61,11 +61,13 @@ def run(
         progress: told how many of how many scenes are done.
     """
     matching.prepare(session)
-    scenes = session.execute(_SCENES, {"area": rule.area_id, "since": since, "until": until}).all()
     report = progress or (lambda done, total: None)
     kind = store.kind_of(session, rule.version_id)
+    hours = rule.definition["coverage_gap"]["hours"] if kind == "gap" else 0
+    window = {"area": rule.area_id, "since": since - timedelta(hours=hours), "until": until}
+    scenes = session.execute(_SCENES, window).all()
     if kind == "gap":
-        found = _gaps(session, rule, [scene.start for scene in scenes], until, report)
+        found = _gaps(session, rule, [scene.start for scene in scenes], since, until, report)
     elif kind == "count":
         found = _counts(session, rule, scenes, report)
     else:
@@ -98,16 +100,20 @@ def _gaps(
     session: Session,
     rule: RuleVersion,
     looked: list[datetime],
+    since: datetime,
     until: datetime,
     report: Callable[[int, int], None],
 ) -> list[tuple[datetime, Wanted]]:
-    """A gap can only begin when a pass becomes too old, and only end with a pass."""
+    """A gap can only begin when a pass becomes too old, and only end with a pass.
+
+    One that is open when the rule comes into force is told then, as live.
+    """
     hours = rule.definition["coverage_gap"]["hours"]
     begins = [start + timedelta(hours=hours, seconds=1) for start in looked]
     found = []
     inside = False
-    times = sorted({*begins, *looked, until})
-    for done, now in enumerate((time for time in times if time <= until), 1):
+    times = sorted(time for time in {since, *begins, *looked, until} if since <= time <= until)
+    for done, now in enumerate(times, 1):
         told = matching.gaps(session, now, [rule.version_id])
         if told and not inside:
             found.append((now, told[0]))

@@ -62,14 +62,16 @@ def of_detection(session: Session, detection_id: str) -> list[Looked]:
 
 
 def of_scene(session: Session, name: str) -> list[Looked]:
-    """Return the current run of a scene, by a product's name or an acquisition's number."""
+    """Return the current run of a scene, by a product's name or an acquisition's number.
+
+    Empty where there is none, or retention has removed its results.
+    """
     number = int(name) if name.isascii() and name.isdecimal() and len(name) < 19 else -1
     products = select(Product.acquisition_id).where(Product.name == bare(name.rstrip("/").rsplit("/", 1)[-1]))
     run_id = session.scalar(
-        select(Acquisition.current_run_id).where(
-            Acquisition.current_run_id.is_not(None),
-            or_(Acquisition.id == number, Acquisition.id.in_(products)),
-        )
+        select(Acquisition.current_run_id)
+        .join(Coverage, Coverage.run_id == Acquisition.current_run_id)
+        .where(or_(Acquisition.id == number, Acquisition.id.in_(products)))
     )
     return [] if run_id is None else [_looked(session, run_id)]
 

@@ -1,7 +1,8 @@
 """Retention: old results go, ledgers, runs and alerts stay.
 
 Of a run older than the limit its candidates, detections, coverage and what hangs on them are removed: without
-coverage nothing claims that its sea was looked at and found empty. The run's notes say when.
+coverage nothing claims that its sea was looked at and found empty. The run's notes say when. A run that a
+younger one is compared with stays until that one is as old: what is gone, is gone from the earlier pass.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ _OLD = """
 SELECT coverage.run_id FROM coverage
 JOIN run ON run.id = coverage.run_id
 JOIN acquisition ON acquisition.id = run.acquisition_id
-WHERE acquisition.start < :before
+WHERE acquisition.start < :before AND NOT EXISTS (
+    SELECT FROM change_unit
+    JOIN run later ON later.id = change_unit.after_run_id
+    JOIN acquisition since ON since.id = later.acquisition_id
+    WHERE change_unit.before_run_id = run.id AND since.start >= :before
+)
 """
 _TABLES = ("candidate", "detection", "coverage_part", "ghost_place", "ais_reception", "coverage")
 
@@ -59,8 +65,9 @@ def prune(session: Session, before: datetime, limit: int = 50) -> int:
     if not runs:
         session.execute(text("DELETE FROM alert_outbox WHERE sent < :before"), {"before": before})
         return 0
-    # a change unit goes with the later of its runs; its changes with their detections
-    session.execute(text("DELETE FROM change_unit WHERE after_run_id = ANY(:runs)"), {"runs": runs})
+    # a change unit goes with either of its runs, whole; its later run is as old by now
+    compared = "before_run_id = ANY(:runs) OR after_run_id = ANY(:runs)"
+    session.execute(text(f"DELETE FROM change_unit WHERE {compared}"), {"runs": runs})
     for table in _TABLES:
         session.execute(text(f"DELETE FROM {table} WHERE run_id = ANY(:runs)"), {"runs": runs})
     session.execute(

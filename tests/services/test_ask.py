@@ -22,7 +22,7 @@ from daemon.domain import SceneResult, detection_id
 from daemon.messages import now
 from daemon.publish import Publisher, client_options, ensure_topics, scene_of
 from daemon.scene.product import open_scene
-from daemon.store import ledger
+from daemon.store import ledger, retention
 from daemon.store.session import Store
 from engine.errors import BackendError, InputError
 from engine.runtime.forms import REFUSAL
@@ -191,6 +191,13 @@ def test_nothing_seen_is_said_with_what_would_have_been(store: Store, product: P
     fill(store, replace(result(product), detections=()))
     given = ask(store, Speaker(cites_all), scene="1")
     assert given.refusal == "nothing_seen" and "18 m and more" in str(given.reason)
+
+
+def test_a_scene_whose_results_were_removed_is_not_found(store: Store, product: Path) -> None:
+    fill(store, result(product))
+    with store.transaction() as session:
+        assert retention.prune(session, now()) == 1
+    assert ask(store, Speaker(cites_all), scene="1").refusal == "not_found"
 
 
 def test_asked_again_nothing_is_asked_anew(store: Store, product: Path) -> None:

@@ -26,7 +26,7 @@ from daemon.cli import app
 from daemon.config import ChangeSettings
 from daemon.domain import Candidate, Flag, SceneResult
 from daemon.errors import SourceUnavailable
-from daemon.store import change, status
+from daemon.store import change, retention, status
 from daemon.store.session import Store
 from engine.runtime.land import Coastline
 from tests.services.conftest import execute
@@ -119,6 +119,21 @@ def test_ships_appear_go_and_stay(store: Store) -> None:
         ("no_partner", "no earlier pass looked here", "Two places cannot be told."),
     ]
     assert outcomes[0][3]["before"] == outcomes[0][3]["after"] == 2
+
+
+def test_an_earlier_pass_stays_as_long_as_a_younger_is_compared_with_it(store: Store) -> None:
+    for day in (0, 12, 24):
+        record(store, pass_of(day, [(135.0, 7.0), (135.0 + day / 100, 7.2)]))
+    settle(store)
+    before, told = START + timedelta(days=20), kinds(store)
+    with store.transaction() as session:  # the second pass is older than the limit, the third is not
+        assert retention.count(session, before).runs == 1
+        assert retention.prune(session, before) == 1
+        assert retention.prune(session, before) == 0
+    assert kinds(store) == [row for row in told if row[0] == 24]
+    with store.transaction() as session:
+        assert retention.prune(session, START + timedelta(days=30)) == 2
+    assert kinds(store) == []
 
 
 def events() -> list[SceneResult]:
