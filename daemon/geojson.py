@@ -22,7 +22,7 @@ _CANDIDATE = tuple(field.name for field in fields(Candidate))
 def feature_collection(result: SceneResult) -> dict[str, Any]:
     """Write a result as a FeatureCollection; a reader of GeoJSON ignores the members it does not know."""
     scene, versions, coverage = result.scene, result.versions, result.coverage
-    document = {
+    return {
         "type": "FeatureCollection",
         "features": [_feature(result, detection) for detection in result.detections],
         "outcome": result.outcome,
@@ -46,8 +46,6 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
         "timings_s": dict(result.timings_s),
         "notes": list(result.notes),
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
 
 
 def write(document: dict[str, Any], path: Path) -> None:
@@ -61,6 +59,13 @@ def write(document: dict[str, Any], path: Path) -> None:
 
 
 def _text(document: dict[str, Any]) -> str:
+    try:
+        return _lines(document)
+    except ValueError:  # something is not finite; to look for it takes longer than to write
+        return _lines(_plain(document))
+
+
+def _lines(document: dict[str, Any]) -> str:
     """Write a line for each feature: quick to write, and easy to compare."""
     features = ",\n".join(json.dumps(feature, allow_nan=False) for feature in document["features"])
     rest = json.dumps({key: value for key, value in document.items() if key != "features"}, allow_nan=False)
@@ -123,7 +128,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Make tuples lists and what is not finite null: JSON knows neither."""
+    """Make what is not finite null: JSON does not know it."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):  # noqa: UP038 - quicker, and asked for every number
@@ -141,7 +146,7 @@ def candidates_collection(scene: SceneInfo, scanned: ScanResult, land: str) -> d
         scanned: what was found.
         land: version of the coastline.
     """
-    document = {
+    return {
         "type": "FeatureCollection",
         "features": [
             {
@@ -159,8 +164,6 @@ def candidates_collection(scene: SceneInfo, scanned: ScanResult, land: str) -> d
         "counts": dict(scanned.counts),
         "notes": list(scanned.notes),
     }
-    plain: dict[str, Any] = _plain(document)
-    return plain
 
 
 def _scene(scene: SceneInfo) -> dict[str, Any]:

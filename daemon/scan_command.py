@@ -7,6 +7,7 @@ the scan does not need.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from daemon.scan import ScanResult
 
 _PIECE_BYTES = 4 << 20
-_CACHED_S = 0.002  # a piece from memory takes less, 2 GB/s, one from a disk mostly more
+_CACHED_S = 0.001  # a piece from memory takes less, 4 GB/s, one from a disk mostly more
 _CACHED_PIECES = 4  # so many after each other
 
 
@@ -104,14 +105,17 @@ def _measurements(product: str) -> list[Path]:
 
 
 def _fetch(file: Path) -> None:
-    """Read a file into the system's cache, ahead of the scan; its own readahead beats asking it for pieces.
+    """Bring a file into the system's cache ahead of the scan, without copying it anywhere.
 
     Ends where pieces come as fast as from memory: they are there, or the scan has caught up.
     """
-    with suppress(OSError), file.open("rb", buffering=0) as stream:
-        piece, cached = bytearray(_PIECE_BYTES), 0
-        began = time.perf_counter()
-        while cached < _CACHED_PIECES and stream.readinto(piece):
+    with (
+        suppress(OSError),  # where a system cannot send a file to nowhere, the scan does its own reading
+        file.open("rb", buffering=0) as stream,
+        open(os.devnull, "wb", buffering=0) as nowhere,
+    ):
+        cached, began = 0, time.perf_counter()
+        while cached < _CACHED_PIECES and os.sendfile(nowhere.fileno(), stream.fileno(), None, _PIECE_BYTES):
             now = time.perf_counter()
             cached = cached + 1 if now - began < _CACHED_S else 0
             began = now
