@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from engine.ablate.command import ablate
-from engine.data.command import triplets
+from engine.data.command import read, triplets
 from engine.errors import FusarError
 from engine.evaluate.baselines import baseline
 from engine.evaluate.benchmark_command import app as benchmark
@@ -69,8 +69,8 @@ def pretrain(
 
 
 for command in (
-    simulate, dataset, triplets, train, merge, export, verify, build, evaluate, calibrate, xview3, baseline,
-    ablate,
+    simulate, dataset, triplets, read, train, merge, export, verify, build, evaluate, calibrate, xview3,
+    baseline, ablate,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(import_)

@@ -1,14 +1,18 @@
-"""``fusar-engine triplets``: chip folders to the JSON lines of both stages."""
+"""``fusar-engine triplets`` and ``read``: chip folders, and other data sets, to what training reads."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.errors import InputError
+from engine.errors import DatasetError, InputError
+
+if TYPE_CHECKING:
+    from engine.data.records import Record
 
 
 def triplets(
@@ -48,3 +52,67 @@ def triplets(
     asked = {"chips": len(listed), "size": size, "seed": seed, "held_out": held_out, "gap_km": 50}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
+
+
+def read(
+    form: Annotated[str, typer.Argument(help="coco, voc, sarchat or xview3.")],
+    source: Annotated[Path, typer.Argument(help="Its file; of voc, the folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    size: Annotated[int, typer.Option(help="Side of the squares that images are scaled to.")] = 252,
+    split: Annotated[str, typer.Option(help="Which part of a dataset it is: train, val or test.")] = "train",
+    ships: Annotated[str, typer.Option(help="Names of ships in it; the usual ones without it.")] = "",
+) -> None:
+    """Read another data set: records and squared images for `train`; of xview3, labels for `fusar chips`."""
+    from engine.data import readers
+
+    if size < 1 or split not in ("train", "val", "test"):
+        raise InputError(f"got size {size} and split {split!r}, expected 1 or more, and train, val or test")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty: expected a new folder")
+    names = frozenset(filter(None, ships.split(","))) or readers.SHIP_NAMES
+    if form == "coco":
+        _write_squared(readers.read_coco(source, size, names), out, split)
+    elif form == "voc":
+        _write_squared(readers.read_voc(source, size, names), out, split)
+    elif form == "sarchat":
+        _write_squared(readers.read_sarchat(source, size), out, split)
+    elif form == "xview3":
+        _write_labels(readers.read_xview3(source), out)
+    else:
+        raise InputError(f"got form {form!r}, expected coco, voc, sarchat or xview3")
+
+
+def _write_squared(records: list[Record], out: Path, split: str) -> None:
+    """Write records, and their images as squares of the size that their boxes refer to."""
+    from PIL import Image
+    from rich.progress import track
+
+    from engine.data.records import write_records
+
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    written: dict[Path, str] = {}
+    moved = []
+    for record in track(records, "images", transient=True):
+        for source in record.files():
+            if source not in written:
+                name = f"images/{split}-{len(written):06d}.png"
+                try:
+                    with Image.open(source) as image:
+                        image.convert("RGB").resize((record.coordinate_size,) * 2).save(out / name)
+                except OSError as error:
+                    raise DatasetError(f"record {record.id}: cannot read image {source}: {error}") from error
+                written[source] = name
+        moved.append(replace(record, images=tuple(written[record.folder / name] for name in record.images)))
+    lines = out / ("stage2.jsonl" if split == "train" else f"stage2.{split}.jsonl")
+    typer.echo(f"{lines}: {write_records(lines, moved)} records about {len(written)} images")
+
+
+def _write_labels(scenes: dict[str, dict[str, Any]], out: Path) -> None:
+    """Write one GeoJSON a scene."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, collection in scenes.items():
+        if Path(name).name != name:
+            raise DatasetError(f"got a scene named {name!r}, expected a plain name")
+        (out / f"{name}.geojson").write_text(json.dumps(collection) + "\n", "utf-8")
+    labels = sum(len(collection["features"]) for collection in scenes.values())
+    typer.echo(f"{out}: {labels} labels of {len(scenes)} scenes")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
+from engine.cli import app
 from engine.data.readers import read_coco, read_sarchat, read_voc, read_xview3
-from engine.data.records import read_records
-from engine.errors import DatasetError
+from engine.data.records import load_images, read_records
+from engine.errors import DatasetError, FusarError
 from engine.runtime.text import parse_detections
 
 COCO = {
@@ -121,3 +124,42 @@ def test_the_released_form_is_read_as_it_is(tmp_path) -> None:
     assert first.sensor is None and first.dates == () and first.known == ()
     assert parse_detections(second.answer) == []
     assert {key: first.to_dict()[key] for key in line} == line
+
+
+def test_a_set_that_is_read_can_be_trained_on(tmp_path) -> None:
+    source = tmp_path / "theirs"
+    source.mkdir()
+    (source / "train.json").write_text(json.dumps(COCO))
+    for image in COCO["images"]:
+        Image.new("L", (image["width"], image["height"]), 90).save(source / image["file_name"])
+    run = CliRunner().invoke
+    done = run(
+        app, ["read", "coco", str(source / "train.json"), "--out", str(tmp_path / "ours"), "--size", "126"]
+    )
+    assert done.exit_code == 0, done.output
+    first, second = read_records(tmp_path / "ours" / "stage2.jsonl")
+    assert load_images(first).shape == load_images(second).shape == (1, 3, 126, 126)
+    assert parse_detections(first.answer) == [("ship", (13, 13, 38, 38))]
+    (source / "b.jpg").unlink()
+    for asked, said in (
+        (["coco", str(source / "train.json"), "--out", str(tmp_path / "ours")], "not empty"),
+        (["coco", str(source / "train.json"), "--out", str(tmp_path / "two")], "cannot read image"),
+        (["elsewhere", str(source), "--out", str(tmp_path / "three")], "expected coco"),
+    ):
+        failed = run(app, ["read", *asked])
+        assert isinstance(failed.exception, FusarError) and said in str(failed.exception)
+
+
+def test_xview3_labels_are_written_scene_by_scene(tmp_path) -> None:
+    (tmp_path / "validation.csv").write_text(XVIEW3)
+    out = tmp_path / "labels"
+    done = CliRunner().invoke(app, ["read", "xview3", str(tmp_path / "validation.csv"), "--out", str(out)])
+    assert done.exit_code == 0 and "2 labels of 2 scenes" in done.output
+    assert len(json.loads((out / "abc.geojson").read_text())["features"]) == 2
+    (tmp_path / "bad.csv").write_text(XVIEW3.replace(",abc,", ",../abc,"))
+    with pytest.raises(DatasetError, match="plain name"):
+        CliRunner().invoke(
+            app,
+            ["read", "xview3", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "no")],
+            catch_exceptions=False,
+        )
