@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,8 @@ class _Trainer:
             _schedule(optimisers, step, steps, config.decay)
             loss, facts = self.loss(next(batches), with_text=step % config.text_every == 0)
             loss.backward()
-            self._average()
+            if self.world > 1:
+                average_gradients(list(self.net.parameters()), self.world)
             norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             for optimiser in optimisers:
                 optimiser.step()
@@ -279,18 +280,6 @@ class _Trainer:
         grid = image.clamp(-1, 1).reshape(len(pixels), 3, TOKENS_SIDE, 2, 14, TOKENS_SIDE, 2, 14)
         return grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(pixels), -1, 3 * 14 * 14)
 
-    def _average(self) -> None:
-        if self.world == 1:
-            return
-        grads = [p.grad for p in self.net.parameters() if p.grad is not None]
-        flat = torch.cat([grad.flatten() for grad in grads])
-        dist.all_reduce(flat)
-        flat /= self.world
-        start = 0
-        for grad in grads:
-            grad.copy_(flat[start : start + grad.numel()].view_as(grad))
-            start += grad.numel()
-
     def _log(self, step: int, steps: int, seconds: float, recent: dict[str, list[float]]) -> None:
         if self.rank:
             recent.clear()
@@ -303,6 +292,28 @@ class _Trainer:
             log.write(json.dumps(line) + "\n")
         rate = samples / max(seconds, 1e-9)
         print(f"{step}/{steps} {json.dumps(line)} {rate:.1f} samples/s", flush=True)
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], world: int) -> None:
+    """Average gradients over the processes of a group.
+
+    A batch without objects leaves the pointer without a gradient: in one process perhaps, not in all. What
+    has one in any process gets one in all; what has none in any keeps none: optimisers leave it alone.
+    """
+    moves = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8)
+    dist.all_reduce(moves, dist.ReduceOp.MAX)
+    moved = [parameter for parameter, moves_ in zip(parameters, moves.tolist(), strict=True) if moves_]
+    for parameter in moved:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    grads = [parameter.grad for parameter in moved if parameter.grad is not None]
+    if not grads:
+        return
+    flat = torch.cat([grad.flatten() for grad in grads])
+    dist.all_reduce(flat)
+    flat /= world
+    for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(mean.view_as(grad))
 
 
 def positions(model: FusarGpt, ids: Tensor) -> Tensor:

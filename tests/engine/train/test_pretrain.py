@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
 
 from engine.errors import DatasetError
 from engine.model.fusar import load_fusar
@@ -14,7 +16,7 @@ from engine.model.nano import number_ids
 from engine.runtime.text import parse_detections
 from engine.simulate.chips import make_chips
 from engine.train.nano_batch import CELL_PX, IGNORE, MAX_OBJECTS, Box, ChipBank, boxes
-from engine.train.pretrain import PretrainConfig, build, positions, pretrain
+from engine.train.pretrain import PretrainConfig, average_gradients, build, positions, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,26 @@ def test_positions_are_those_of_the_model(chips, net) -> None:
 def test_pretrain_needs_a_batch() -> None:
     with pytest.raises(DatasetError, match="at least 1"):
         PretrainConfig(batch=0)
+
+
+def _average_lopsided(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    both, one, none = (torch.nn.Parameter(torch.zeros(2)) for _ in range(3))
+    both.grad = torch.full((2,), 1.0 + 2 * rank)
+    if rank:
+        one.grad = torch.full((2,), 6.0)
+    average_gradients([both, one, none], 2)
+    torch.save([both.grad, one.grad, none.grad], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_a_gradient_that_only_one_process_has_is_averaged_in_all(tmp_path) -> None:
+    start_processes(_average_lopsided, (str(tmp_path),), nprocs=2, start_method="spawn")
+    for rank in (0, 1):
+        both, one, none = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert both.tolist() == [2, 2]
+        assert one.tolist() == [3, 3]
+        assert none is None
 
 
 @pytest.mark.slow
