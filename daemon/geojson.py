@@ -22,7 +22,7 @@ _CANDIDATE = tuple(field.name for field in fields(Candidate))
 def feature_collection(result: SceneResult) -> dict[str, Any]:
     """Write a result as a FeatureCollection; a reader of GeoJSON ignores the members it does not know."""
     scene, versions, coverage = result.scene, result.versions, result.coverage
-    return {
+    document = {
         "type": "FeatureCollection",
         "features": [_feature(result, detection) for detection in result.detections],
         "outcome": result.outcome,
@@ -46,6 +46,8 @@ def feature_collection(result: SceneResult) -> dict[str, Any]:
         "timings_s": dict(result.timings_s),
         "notes": list(result.notes),
     }
+    plain: dict[str, Any] = _plain(document)
+    return plain
 
 
 def write(document: dict[str, Any], path: Path) -> None:

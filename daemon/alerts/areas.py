@@ -121,7 +121,8 @@ def _ring(positions: Any) -> NDArray[np.float64]:
     steps = np.abs(np.diff(ring[:, 0]))
     if (steps == 360).any():  # along a parallel from -180 to 180: as wide as the world, not a line
         return ring
-    lon = np.unwrap(ring[:, 0], period=360)
+    turns = np.round((np.unwrap(ring[:, 0], period=360) - ring[:, 0]) / 360)
+    lon = ring[:, 0] + 360 * turns  # whole turns: sums would leave the ring open by a rounding
     if abs(lon[-1] - lon[0]) > 180:
         pole = 90.0 if ring[:, 1].mean() > 0 else -90.0
         around = np.column_stack([lon, ring[:, 1]])

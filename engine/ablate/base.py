@@ -66,6 +66,11 @@ def fresh(base: Path, fusion: str, seed: int, out: Path, hidden: int = 64) -> Pa
     torch.manual_seed(seed)
     vision = model.base.config.vision_config
     channels = vision.hidden_size if fusion == "tower" else vision.out_hidden_size
-    model.tlm = TokenwiseModulation(TlmConfig(channels, hidden, **FUSIONS[fusion]))
+    told = model.tlm.config.places
+    config = TlmConfig(channels, hidden, places=told, width=vision.out_hidden_size, **FUSIONS[fusion])
+    places = model.tlm.places if told else None
+    model.tlm = TokenwiseModulation(config)
+    if places is not None:
+        model.tlm.places = places  # of the base, whatever becomes of the prior
     save_fusar(model, tokenizer, out)
     return out

@@ -3,7 +3,7 @@
     FOLDER/
       README.md         the card: what it is, how it is scored, its hash
       benchmark.json    seed, counts, hashes
-      images/*.png      VV, VH and their ratio as RGB; before and after of each pair
+      images/*.png      VV, VH and what stands out as RGB; before and after of each pair
       questions.jsonl   id, images, bands, days between, known places, question
       truth.jsonl       id, what became of each place, ships before and after
 
@@ -27,7 +27,7 @@ from engine.errors import AnswerError, DatasetError, InputError
 from engine.evaluate.change import ChangeAnswer, parse_change
 from engine.evaluate.pairwise import PairQuestion
 from engine.runtime.forms import CHANGES
-from engine.runtime.image import CHANNEL_RANGES_DB, CHIP_PX
+from engine.runtime.image import CHANNEL_RANGES, CHIP_PX
 from engine.runtime.text import QUESTIONS
 
 NAME = "fusar-change-sim/1"
@@ -89,7 +89,7 @@ def write_benchmark(
         "pairs": count,
         "places": sum(words.values()),
         "words": {word: words[word] for word in CHANGES},
-        "channel_ranges_db": CHANNEL_RANGES_DB,
+        "channel_ranges": CHANNEL_RANGES,
         "sha256": {
             "questions.jsonl": _write_lines(out / "questions.jsonl", questions),
             "truth.jsonl": _write_lines(out / "truth.jsonl", truths),
@@ -202,7 +202,7 @@ def parsed(text: str, question: PairQuestion) -> ChangeAnswer | None:
 def card(facts: Mapping[str, Any]) -> str:
     """Write the benchmark's card."""
     words = "\n".join(f"| `{word}` | {count} |" for word, count in facts["words"].items())
-    (vv, vh, ratio) = facts["channel_ranges_db"]
+    (vv, vh, out) = facts["channel_ranges"]
     return f"""# {facts["name"]}, seed {facts["seed"]}
 
 Change questions about pairs of Sentinel-1 chips: {facts["pairs"]} pairs, {facts["places"]} places.
@@ -212,10 +212,10 @@ Written by `fusar-engine benchmark change --seed {facts["seed"]} --count {facts[
 ## What is asked
 
 Two images of one place at two passes of the same orbit, in time order, {CHIP_PX} x {CHIP_PX} px at 10 m. Red
-is VV ({vv[0]:g} to {vv[1]:g} dB), green VH ({vh[0]:g} to {vh[1]:g} dB), blue their ratio ({ratio[0]:g} to
-{ratio[1]:g} dB), each scaled to 0 to 255; 0 is no data. A list of places, as an imperfect detector gave them:
-boxes a little off, some false alarms, for two thirds of the pairs with the image that each was seen in. The
-question: what became of each place?
+is VV ({vv[0]:g} to {vv[1]:g} dB), green VH ({vh[0]:g} to {vh[1]:g} dB), blue how far a pixel stands out
+from the sea around it ({out[0]:g} to {out[1]:g} standard deviations), each scaled to 0 to 255; 0 is no data.
+A list of places, as an imperfect detector gave them: boxes a little off, some false alarms, for two thirds of
+the pairs with the image that each was seen in. The question: what became of each place?
 
 | word | places |
 |---|---|

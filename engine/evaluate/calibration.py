@@ -158,7 +158,6 @@ def fit_table(scores: Array, hits: Sequence[bool] | NDArray[Any]) -> tuple[tuple
 def fit(
     scores: Sequence[float] | Array,
     hits: Sequence[bool] | NDArray[Any],
-    contrast_db: Sequence[float] | Array | None = None,
     method: Literal["logistic", "table"] = "logistic",
     facts: dict[str, Any] | None = None,
 ) -> Calibration:
@@ -167,7 +166,6 @@ def fit(
     Args:
         scores: raw ones.
         hits: whether each object is there.
-        contrast_db: of each object; another fit beside the first, NaN where unknown.
         method: logistic (two numbers) or a table.
         facts: kept beside the fit.
 
@@ -185,17 +183,9 @@ def fit(
     slope, intercept = fit_logistic(odds[:, None], hit)
     if not slope > 0:
         raise InputError(f"got a slope of {slope:.3f}: the score falls with the share of hits, fit nothing")
-    contrast = None
-    if contrast_db is not None:
-        given = np.asarray(contrast_db, np.float64)
-        known = np.isfinite(given)
-        if known.sum() >= 4 * _LEAST and 0 < hit[known].mean() < 1:
-            a, b, c = fit_logistic(np.column_stack([odds[known], given[known]]), hit[known])
-            contrast = (round(a, 6), round(b, 6), round(c, 6)) if a > 0 and b >= 0 else None
     return Calibration(
         slope=round(float(slope), 6),
         intercept=round(float(intercept), 6),
         knots=fit_table(score, hit) if method == "table" else (),
-        contrast=contrast,
         fitted=facts or {},
     )

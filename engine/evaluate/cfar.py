@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.evaluate.metrics import Thing
-from engine.runtime.image import CHANNEL_RANGES_DB
+from engine.runtime.image import intensities
 from engine.runtime.text import LABELS
 
 Floats = NDArray[np.floating]
@@ -44,15 +44,6 @@ class CfarSettings:
 
 OPERATING = 5.07  # standard deviations that sea exceeds with the scan's default rate of 2e-7 a pixel
 _FEWEST = 200  # pixels of background
-
-
-def intensities(chip: NDArray[np.uint8]) -> Floats:
-    """Return the linear intensities of a chip's two polarisations, [2, H, W]; NaN where there is no data."""
-    scaled = [
-        np.where(channel > 0, low + channel / 255.0 * (high - low), np.nan)
-        for channel, (low, high) in zip(chip[:2], CHANNEL_RANGES_DB[:2], strict=True)
-    ]
-    return np.power(10.0, np.stack(scaled) / 10)
 
 
 def exceedance(
@@ -159,25 +150,3 @@ def detect(
         length_m = spacing_m * max(box[2] - box[0], box[3] - box[1])
         found.append(Thing(LABELS[0], box, length_m, float(z[window][own].max())))
     return sorted(found, key=lambda thing: -thing.score)
-
-
-def contrast_db(
-    chip: NDArray[np.uint8], box: tuple[float, float, float, float], around_px: int = 15
-) -> float:
-    """Return a peak over the median around it, in dB, in the better polarisation; NaN where unknown."""
-    height, width = chip.shape[1:]
-    x1, y1, x2, y2 = (round(edge) for edge in box)
-    outer = (
-        slice(max(y1 - around_px, 0), min(y2 + around_px, height)),
-        slice(max(x1 - around_px, 0), min(x2 + around_px, width)),
-    )
-    ring = np.ones((height, width), np.bool_)
-    ring[max(y1 - 3, 0) : y2 + 3, max(x1 - 3, 0) : x2 + 3] = False
-    inside = (slice(max(y1, 0), max(y2, y1 + 1, 1)), slice(max(x1, 0), max(x2, x1 + 1, 1)))
-    best = np.nan
-    for band in intensities(chip):
-        peak, sea = band[inside], band[outer][ring[outer]]
-        peak, sea = peak[np.isfinite(peak)], sea[np.isfinite(sea)]
-        if len(peak) and len(sea):
-            best = np.fmax(best, 10 * np.log10(peak.max() / np.median(sea)))
-    return float(best)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.evaluate import cfar
 from engine.evaluate.change import ChangeAnswer
 from engine.evaluate.metrics import Thing
+from engine.runtime.image import intensities
 
 APPEARED, GONE, STILL, UNKNOWN = "appeared", "gone", "still_occupied", "cannot_tell"
 _AROUND_PX, _GAP_PX, _REACH_PX = 12, 3, 5.0
@@ -57,7 +58,7 @@ def has_data(chip: Pixels, box: Box) -> bool:
 
 def level_db(chip: Pixels, box: Box) -> float:
     """Return a place's mean intensity over the median around it, in dB, both polarisations summed."""
-    power = np.nan_to_num(cfar.intensities(chip)).sum(axis=0)
+    power = np.nan_to_num(intensities(chip)).sum(axis=0)
     inner, outer = _span(box, 0, len(power)), _span(box, _AROUND_PX, len(power))
     ring = np.ones(power.shape, np.bool_)
     ring[_span(box, _GAP_PX, len(power))] = False

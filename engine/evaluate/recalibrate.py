@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,27 +12,26 @@ import numpy as np
 from engine.errors import InputError
 from engine.evaluate.asking import AS_IS, Asks, ask
 from engine.evaluate.calibration import expected_error, fit
-from engine.evaluate.cfar import contrast_db
 from engine.evaluate.detection import pairings, things
 from engine.evaluate.items import Item
 from engine.evaluate.metrics import Question
-from engine.runtime.calibration import logistic
+from engine.runtime.backend import load_backend
 from engine.runtime.predictor import Predictor
-from engine.runtime.spec import GOLDEN, MANIFEST, Bundle, Calibration, entry_of
+from engine.runtime.spec import MANIFEST, Bundle, Calibration
 
 _ANY = Question(None)
 
 
 def measured(engine: Asks, items: Sequence[Item], progress: Callable[[int], None] | None = None) -> Any:
-    """Return score, outcome and contrast of every object that an engine names on some items, [K, 3]."""
+    """Return score and outcome of every object that an engine names on some items, [K, 2]."""
     answered = ask(engine, items, ("detection",), (), progress)
     rows = []
     given = [(item, answer) for _, item, _, answer in answered.asked("detection", AS_IS)]
     found = pairings([things(answer) for _, answer in given], [item.things for item, _ in given])
-    for (item, _), pairing in zip(given, found, strict=True):
+    for pairing in found:
         for outcome, thing in zip(_ANY.outcomes(pairing), pairing.predicted, strict=True):
-            rows.append((thing.score, outcome == "hit", contrast_db(item.chips[-1], thing.box_px)))
-    return np.array(rows, np.float64).reshape(-1, 3)
+            rows.append((thing.score, outcome == "hit"))
+    return np.array(rows, np.float64).reshape(-1, 2)
 
 
 def recalibrate(
@@ -65,16 +63,10 @@ def recalibrate(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty: expected a new folder")
     opened = Bundle.open(bundle)
-    plain = opened.manifest.model_copy(update={"calibration": Calibration()})
-    predictor = Predictor.open(bundle, backend, threads)
-    raw = Predictor(Bundle(opened.path, plain, opened.bundle_id), predictor.backend)
-    score, hit, contrast = measured(raw, items, progress).T
-    fitted = fit(score, hit, contrast, method)
-    after = [fitted.calibrate(value) for value in score]
-    with_contrast = [
-        fitted.calibrate(value, db if np.isfinite(db) else None)
-        for value, db in zip(score, contrast, strict=True)
-    ]
+    raw = Predictor(opened.uncalibrated(), load_backend(backend, opened, threads))
+    score, hit = measured(raw, items, progress).T
+    fitted = fit(score, hit, method=method)
+    after = [fitted.apply(value) for value in score]
     facts = {
         "data": data,
         "objects": len(score),
@@ -84,20 +76,15 @@ def recalibrate(
         "expected_error_after": round(expected_error(np.array(after), hit), 4),
         "brier_before": round(float(np.mean((score - hit) ** 2)), 4),
         "brier_after": round(float(np.mean((np.array(after) - hit) ** 2)), 4),
-        "brier_with_contrast": round(float(np.mean((np.array(with_contrast) - hit) ** 2)), 4),
     }
     return write_calibrated(opened, fitted.model_copy(update={"fitted": facts}), out)
 
 
 def write_calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bundle:
-    """Write a bundle with another calibration; scores of the golden answers follow."""
+    """Write a bundle with another calibration; golden answers keep the model's own scores."""
     out.mkdir(parents=True, exist_ok=True)
     for name in bundle.manifest.files:
         shutil.copyfile(bundle.path / name, out / name)
-    files = dict(bundle.manifest.files)
-    if GOLDEN in files:
-        _rescore(out / GOLDEN, bundle.manifest.calibration, calibration)
-        files[GOLDEN] = entry_of(out / GOLDEN)
     # places of a change are no objects of a list: what was fitted to these says nothing of those
     tasks = {
         name: task.model_copy(update={"calibration": task.calibration or Calibration()})
@@ -107,29 +94,6 @@ def write_calibrated(bundle: Bundle, calibration: Calibration, out: Path) -> Bun
         else task
         for name, task in bundle.manifest.tasks.items()
     }
-    manifest = bundle.manifest.model_copy(update={"calibration": calibration, "files": files, "tasks": tasks})
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration, "tasks": tasks})
     (out / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Bundle.open(out)
-
-
-def _undo(calibration: Calibration, score: float) -> float:
-    """Return the raw score of a calibrated one.
-
-    Raises:
-        InputError: it went through a table, which has no inverse.
-    """
-    if calibration.knots:
-        raise InputError("got a bundle calibrated by a table, expected its uncalibrated original")
-    return logistic(score, 1 / calibration.slope, -calibration.intercept / calibration.slope)
-
-
-def _rescore(path: Path, before: Calibration, after: Calibration) -> None:
-    """Carry the reference's scores over to the new calibration."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    answers = json.loads(str(arrays["answers"]))
-    for entries in answers.values():
-        for entry in entries:
-            entry["scores"] = [after.calibrate(_undo(before, score)) for score in entry.get("scores", ())]
-    arrays["answers"] = np.array(json.dumps(answers))
-    np.savez_compressed(path, **arrays)

@@ -9,6 +9,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from engine.data.describe import LAND_COVERS
 from engine.errors import InputError
 from engine.export import golden
@@ -22,6 +25,7 @@ from engine.runtime.ort import Int8OrtBackend
 from engine.runtime.parity import compare
 from engine.runtime.predictor import Predictor
 from engine.runtime.prior import Prior
+from engine.runtime.proposals import Readout
 from engine.runtime.tasks import example
 from engine.runtime.text import DATED, END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
 
@@ -64,6 +68,7 @@ def export(
     spacing_m: float = 10.0,
     score_floor: float = 0.1,
     score_coordinates: float = 1.0,
+    score_odds: tuple[float, float, float] = (0.2, 0.8, 0.0),
     calibration: spec.Calibration | None = None,
     training: dict[str, Any] | None = None,
     system: str = DATED,
@@ -84,6 +89,7 @@ def export(
         spacing_m: pixel spacing it was trained on.
         score_floor: a list goes on above this probability of another object.
         score_coordinates: power of the coordinates' probability in a score.
+        score_odds: weights of text and tower in the score of what the tower proposes, and what is added.
         calibration: of the scores; without it, none.
         training: a record of the training, kept in the manifest.
         system: template of the prompt's system turn, one of ``engine.runtime.text.SYSTEMS``.
@@ -112,6 +118,8 @@ def export(
     tell("decoder")
     export_decoder(model, out / spec.DECODER)
     shutil.copyfile(checkpoint / spec.TOKENIZER, out / spec.TOKENIZER)
+    if model.readout is not None:
+        readout_of(model, model.readout).save(out / spec.READOUT)
     if card is not None:
         shutil.copyfile(card, out / spec.CARD)
     manifest = spec.Manifest(
@@ -128,6 +136,7 @@ def export(
         calibration=calibration or spec.Calibration(),
         score_floor=score_floor,
         score_coordinates=score_coordinates,
+        score_odds=score_odds,
         files=entries(out),
         training=training or {},
     )
@@ -140,6 +149,14 @@ def export(
         tell("8 bit")
         bundle = _add_int8(bundle)
     return bundle
+
+
+def readout_of(model: FusarGpt, weight: Tensor) -> Readout:
+    """Return what reads the tower's objects off visual tokens; what tells them their places is taken off."""
+    told = torch.zeros(model.image_tokens, weight.shape[1])
+    if model.tlm.config.places:
+        told = model.tlm.places.detach()
+    return Readout(weight.numpy(), -(told @ weight.T).numpy(), LABELS)
 
 
 def _seal(out: Path, manifest: spec.Manifest) -> spec.Bundle:

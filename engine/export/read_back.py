@@ -47,8 +47,10 @@ def load_model(bundle: Bundle) -> tuple[FusarGpt, Any]:
     vision, decoder = _Graph(bundle.file(VISION)), _Graph(bundle.file(DECODER))
     tlm_weights = vision.products[-2:]
     hidden = tlm_weights[0].shape[0]
-    tlm = TokenwiseModulation(TlmConfig(config.text_config.hidden_size, hidden)).eval()
-    state = {}
+    places = vision.named.get("tlm.places")
+    told = 0 if places is None else len(places)
+    tlm = TokenwiseModulation(TlmConfig(config.text_config.hidden_size, hidden, places=told)).eval()
+    state = {} if places is None else {"places": places}
     for index, weight in zip((0, 2), tlm_weights, strict=True):
         state[f"mlp.{index}.weight"] = weight
         state[f"mlp.{index}.bias"] = vision.bias(f"tlm.mlp.{index}.bias", weight)

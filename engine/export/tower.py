@@ -50,7 +50,7 @@ class VisionGraph(nn.Module):
             x = block(x, batch)
         x = self.mlp(self.norm(x).reshape(-1, self.merged))
         x = x.reshape(batch, self.side**2, -1)[:, self.raster]
-        return self.tlm(x, vectors, positions, mask, (self.side, self.side))
+        return self.tlm.placed(self.tlm(x, vectors, positions, mask, (self.side, self.side)))
 
 
 class _Block(nn.Module):

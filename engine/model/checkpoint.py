@@ -167,7 +167,8 @@ def save_adapter(opened: Opened, folder: Path) -> None:
         plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
         (folder / "adapter_config.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
     film = {name: value.detach().cpu() for name, value in opened.model.tlm.mlp.state_dict().items()}
-    torch.save({"film_mlp": film}, folder / "vec64_film.pt")
+    places = {"places": opened.model.tlm.places.detach().cpu()} if opened.model.tlm.config.places else {}
+    torch.save({"film_mlp": film, **places}, folder / "vec64_film.pt")
     tlm = opened.model.tlm.config
     facts = {
         "format": RELEASED_FORMAT if tlm.variant == "reference" else OWN_FORMAT,
@@ -226,6 +227,8 @@ def _open_adapter(folder: Path, dtype: torch.dtype, given: str | None = None) ->
     opened.model = FusarGpt(own.base, tlm, size, own.pixel_mean, own.pixel_std)
     if adapter:
         _read_lora(opened, folder)
+    if not any("lora_" in name and ".visual." in name for name, _ in opened.model.named_parameters()):
+        opened.model.readout = own.readout  # of the base's tower, as long as that is the same
     opened.model.eval()
     return opened
 
@@ -233,16 +236,20 @@ def _open_adapter(folder: Path, dtype: torch.dtype, given: str | None = None) ->
 def _read_tlm(folder: Path, facts: dict[str, Any], channels: int) -> TokenwiseModulation:
     """Read the modulation; a folder without ``tlm_config.json`` has the released variant, sigma 2."""
     try:
-        state = torch.load(folder / "vec64_film.pt", map_location="cpu", weights_only=True)["film_mlp"]
+        saved = torch.load(folder / "vec64_film.pt", map_location="cpu", weights_only=True)
+        state, places = saved["film_mlp"], saved.get("places")
         config = TlmConfig(
             channels=channels,
             hidden=len(state["0.bias"]),
             variant="fusar" if facts.get("format") == OWN_FORMAT else "reference",
             sigma=float(facts.get("sigma", 2.0)),
             prior_dropout=float(facts.get("prior_dropout", 0.0)),
+            places=0 if places is None else len(places),
         )
         tlm = TokenwiseModulation(config)
         tlm.mlp.load_state_dict(state)
+        if places is not None:
+            tlm.places = torch.nn.Parameter(places)
     except (KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ArtifactError(
             f"vec64_film.pt of {folder} does not fit: {error}; expected film_mlp for tokens {channels} wide"

@@ -21,6 +21,8 @@ from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
 from engine.model.vision import FixedGridVision
 from engine.runtime.image import ANCHORS_SIDE, PLAIN_PIXELS, Pixels
 
+_READOUT = "readout.safetensors"
+
 
 @dataclass
 class PriorBatch:
@@ -68,6 +70,7 @@ class FusarGpt(nn.Module):
     ) -> None:
         super().__init__()
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
+        self.readout: Tensor | None = None  # see ``engine.runtime.proposals``: [labels + 4, C]
         self.base = base
         self.tlm = tlm
         self.image_px = image_px
@@ -95,8 +98,8 @@ class FusarGpt(nn.Module):
             return self.tlm(tokens, priors.vectors, priors.positions, priors.mask, grid)
 
         if self.tlm.config.place == "tower":
-            return self.vision(patches, modulate)
-        return modulate(self.vision(patches))
+            return self.tlm.placed(self.vision(patches, modulate))
+        return self.tlm.placed(modulate(self.vision(patches)))
 
     def embed(self, input_ids: Tensor, visual: Tensor) -> Tensor:
         """Return embeddings, [B, T, C], with visual tokens in the places of the image tokens.
@@ -155,21 +158,22 @@ class FusarGpt(nn.Module):
         )
 
 
-def new_fusar(base: Any, image_px: int, hidden: int = 64) -> FusarGpt:
-    """Put an untrained TLM of our own variant on a base."""
-    return FusarGpt(
-        base, TokenwiseModulation(TlmConfig(base.config.text_config.hidden_size, hidden)), image_px
-    )
+def new_fusar(base: Any, image_px: int, hidden: int = 64, places: int = 0) -> FusarGpt:
+    """Put an untrained TLM of our own variant on a base; ``places`` as in its configuration."""
+    config = TlmConfig(base.config.text_config.hidden_size, hidden, places=places)
+    return FusarGpt(base, TokenwiseModulation(config), image_px)
 
 
 def save_fusar(model: FusarGpt, tokenizer: Any, folder: Path) -> None:
-    """Write a checkpoint folder: transformers' files of the base, ``tlm.safetensors``, ``fusar.json``."""
+    """Write a checkpoint folder: transformers' files, ``tlm.safetensors``, ``fusar.json``, any readout."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     model.base.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     save_file(model.tlm.state_dict(), folder / "tlm.safetensors")
+    if model.readout is not None:
+        save_file({"readout": model.readout}, folder / _READOUT)
     facts = {
         "image_px": model.image_px,
         "tlm": model.tlm.config.to_dict(),
@@ -203,4 +207,6 @@ def load_fusar(folder: Path) -> tuple[FusarGpt, Any]:
         model.tlm.load_state_dict(load_file(folder / "tlm.safetensors"))
     except (FileNotFoundError, RuntimeError) as error:
         raise ArtifactError(f"tlm.safetensors of {folder} does not fit fusar.json: {error}") from error
+    if (folder / _READOUT).is_file():
+        model.readout = load_file(folder / _READOUT)["readout"]
     return model.eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))

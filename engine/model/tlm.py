@@ -12,6 +12,9 @@ One module, two variants:
   module is the identity before training. Weights are normalised over all anchors and then masked, not
   normalised again: where few anchors are valid the modulation fades, and without a prior it is the identity.
 
+``fusar`` may also tell each token where it stands: a learned vector a place is added, prior or not. With
+rotary positions alone a decoder has to work out a column from angles; a small one is often one column off.
+
 For comparison, ``fusar`` has other ways to bring the prior in (``fusion``: a sum, or a joint projection),
 another place (``place``: inside the vision tower, before its merger), and vectors of two years side by side.
 """
@@ -45,6 +48,8 @@ class TlmConfig:
         fusion: "modulate"; "sum" adds a projected prior; "concat" projects token and prior together.
         place: "tokens", after the tower's merger, or "tower", before it; ``channels`` is the width there.
         years: embeddings of so many years stand side by side in a vector.
+        places: tokens of a chip that are told where they stand; 0 tells none ("fusar" only).
+        width: of a visual token, where ``channels`` is another.
     """
 
     channels: int
@@ -55,6 +60,8 @@ class TlmConfig:
     fusion: Literal["modulate", "sum", "concat"] = "modulate"
     place: Literal["tokens", "tower"] = "tokens"
     years: int = 1
+    places: int = 0
+    width: int = 0
 
     def __post_init__(self) -> None:
         """Check what contradicts itself."""
@@ -63,6 +70,8 @@ class TlmConfig:
             raise InputError("got another fusion, place or years for the reference variant, expected its own")
         if self.years not in (1, 2):
             raise InputError(f"got {self.years} years of priors, expected 1 or 2")
+        if self.places and self.variant == "reference":
+            raise InputError("got places for the reference variant, expected none")
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields, for a configuration file."""
@@ -82,6 +91,8 @@ class TokenwiseModulation(nn.Module):
         if config.variant == "fusar":
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        if config.places:
+            self.places = nn.Parameter(torch.zeros(config.places, config.width or config.channels))
         if config.fusion == "concat":
             self.join = nn.Linear(2 * config.channels, config.channels)
             with torch.no_grad():  # the identity on the token; the prior's half waits for a prior that speaks
@@ -129,6 +140,18 @@ class TokenwiseModulation(nn.Module):
             return self.join(torch.cat([tokens, fields], dim=-1))
         gamma, beta = fields.chunk(2, dim=-1)
         return tokens * (1 + gamma) + beta
+
+    def placed(self, tokens: Tensor) -> Tensor:
+        """Tell visual tokens where they stand, [B, tokens, C]; unchanged without places.
+
+        Raises:
+            InputError: there are more or fewer tokens than places.
+        """
+        if not self.config.places:
+            return tokens
+        if tokens.shape[1] != self.config.places:
+            raise InputError(f"got {tokens.shape[1]} tokens, expected {self.config.places}: one a place")
+        return tokens + self.places.to(tokens.dtype)
 
     def _reference_fields(
         self, vectors: Tensor, positions: Tensor, mask: Tensor, grid: tuple[int, int]

@@ -1,7 +1,6 @@
 """From an engine's raw score to a probability: monotone maps that never change the order of scores.
 
-Two forms. The logistic one (Platt): p = sigmoid(slope * logit(s) + intercept), slope > 0; where a candidate's
-contrast is known, its own fit p = sigmoid(slope * logit(s) + per_db * contrast + intercept). The table
+Two forms. The logistic one (Platt): p = sigmoid(slope * logit(s) + intercept), slope > 0. The table
 (isotonic): piecewise linear between knots. Without either, a score stays what it is.
 """
 

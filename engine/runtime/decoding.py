@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from engine.runtime.backend import Backend, Cache, Step
 from engine.runtime.image import patches, scale_pixels
 from engine.runtime.prompts import Prompt
+from engine.runtime.proposals import Readout
 from engine.runtime.spec import Manifest
 from engine.runtime.text import Request
 from engine.runtime.writing import Writing
@@ -60,13 +61,17 @@ class Decoding:
         backend: what runs the graphs.
         manifest: of its bundle.
         rows: that the caches hold.
+        readout: of the tower's own objects, where the bundle has one.
 
     Attributes:
         active: rows whose answers go on, in the order of their places in the caches.
     """
 
-    def __init__(self, backend: Backend, manifest: Manifest, rows: int) -> None:
+    def __init__(
+        self, backend: Backend, manifest: Manifest, rows: int, readout: Readout | None = None
+    ) -> None:
         self.rows = rows
+        self._readout = readout
         self.active: list[Row] = []
         self._backend, self._manifest = backend, manifest
         self._cache: Cache | None = None  # what ended rows left in it does not matter
@@ -99,7 +104,20 @@ class Decoding:
             positions[:, i, :length] = row.prompt.position_ids
             start += len(row.request.chips) * self._manifest.chip.tokens
         lengths = np.array([len(row.prompt.ids) for row in rows], np.int64)
-        return Step(ids, self._look(rows), index, positions, np.zeros_like(lengths), lengths)
+        visual = self._look(rows)
+        self._propose(rows, visual)
+        return Step(ids, visual, index, positions, np.zeros_like(lengths), lengths)
+
+    def _propose(self, rows: Sequence[Row], visual: NDArray[np.float32]) -> None:
+        """Give lists of objects what the tower sees to choose from."""
+        if self._readout is None:
+            return
+        chip, start = self._manifest.chip, 0
+        for row in rows:
+            if self._manifest.tasks[row.request.task].answer == "detections" and len(row.request.chips) == 1:
+                own = visual[start : start + chip.tokens]
+                row.writing.proposals = self._readout.proposals(own, chip.enlarged_px)
+            start += len(row.request.chips) * chip.tokens
 
     def _look(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return the visual tokens of all chips of some requests, [N, C]; vision has batches of its own."""

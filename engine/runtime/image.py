@@ -17,15 +17,16 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from engine.errors import InputError
+from engine.runtime.exceedance import exceedance
 
 CORE_PX = 86
 MARGIN_PX = 20
 CHIP_PX = CORE_PX + 2 * MARGIN_PX
 ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 
-# (low, high) in dB of the three channels: co-polarised, cross-polarised, their ratio. Intensities keep
-# their noise: VH over the sea lies near it, and a ratio of noise-subtracted powers shows seams.
-CHANNEL_RANGES_DB: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-4.0, 16.0))
+# (low, high) of the three channels: co-polarised and cross-polarised intensity in dB, which keep their noise,
+# and in standard deviations how far a pixel stands out from the sea around it (docs/decisions/0011).
+CHANNEL_RANGES: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-3.0, 15.0))
 Pixels = tuple[float, float, float]  # one value a channel
 PLAIN_PIXELS: Pixels = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
 # A larger product is shared among threads by OpenBLAS: no good where each worker has a thread of its own.
@@ -62,8 +63,8 @@ def channels(
 ) -> NDArray[np.uint8]:
     """Scale intensities to the three channels of a chip.
 
-    Channel = clip((dB - low) / (high - low), 0, 1) * 255 over CHANNEL_RANGES_DB. The third channel is
-    co-polarised minus cross-polarised, in dB.
+    Channel = clip((value - low) / (high - low), 0, 1) * 255 over CHANNEL_RANGES; the third channel's value is
+    that of ``engine.runtime.exceedance``, over the polarisations that are there.
 
     Args:
         copol: VV or HH intensity DN^2 / A^2, noise left in, linear, [..., H, W]; None where missing.
@@ -71,7 +72,7 @@ def channels(
         valid: False where there is no data, [..., H, W].
 
     Returns:
-        Channels, [..., 3, H, W]; 0 where there is no data or the polarisation is missing.
+        Channels, [..., 3, H, W]; 0 where there is no data, and in a polarisation that is missing.
 
     Raises:
         InputError: both polarisations are missing, or shapes differ.
@@ -84,12 +85,32 @@ def channels(
         raise InputError(f"got intensities of {shapes} with a mask of {valid.shape}, expected equal shapes")
     out = np.zeros((*valid.shape[:-2], 3, *valid.shape[-2:]), np.uint8)
     db = [None if band is None else 10 * np.log10(np.maximum(band, _FLOOR)) for band in (copol, crosspol)]
-    layers = [db[0], db[1], db[0] - db[1] if db[0] is not None and db[1] is not None else None]
-    for index, (layer, (low, high)) in enumerate(zip(layers, CHANNEL_RANGES_DB, strict=True)):
+    layers = [*db, exceedance(given, valid)]
+    for index, (layer, (low, high)) in enumerate(zip(layers, CHANNEL_RANGES, strict=True)):
         if layer is not None:
             scaled = np.clip((layer - low) * (255.0 / (high - low)), 0, 255)
             out[..., index, :, :] = np.where(valid, np.rint(scaled), 0).astype(np.uint8)
     return out
+
+
+def intensities(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the linear intensities of a chip's polarisations, [2, H, W]; NaN where its channels are 0.
+
+    Args:
+        chip: channels, [3, H, W].
+    """
+    scaled = [
+        np.where(channel > 0, low + channel / 255.0 * (high - low), np.nan)
+        for channel, (low, high) in zip(chip[:2], CHANNEL_RANGES[:2], strict=True)
+    ]
+    return np.asarray(np.power(10.0, np.stack(scaled) / 10), np.float64)
+
+
+def copol_alone(chip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a chip as it would be without its cross-polarised band, [3, H, W]."""
+    copol = intensities(chip)[0]
+    valid = np.isfinite(copol)
+    return channels(np.where(valid, copol, 0), None, valid)
 
 
 @lru_cache(maxsize=8)

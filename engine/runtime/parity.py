@@ -61,7 +61,7 @@ class Parity:
 def compare(
     bundle: Bundle, backend: Backend, chips: int | None = None, cache_bytes: int = CACHE_BYTES
 ) -> Parity:
-    """Run golden chips through a backend and compare.
+    """Run golden chips through a backend and compare, scores as the model gives them.
 
     Args:
         bundle: the opened bundle.
@@ -76,7 +76,7 @@ def compare(
     given, tensors, reference = golden.read(bundle.file(GOLDEN))
     given = given if chips is None else given.first(chips)
     allowed = bundle.manifest.tolerance(backend.name.rpartition(" ")[2])
-    predictor = Predictor(bundle, backend, cache_bytes=cache_bytes)
+    predictor = Predictor(bundle.uncalibrated(), backend, cache_bytes=cache_bytes)
     tasks, sensor = bundle.manifest.tasks, bundle.manifest.sensors[0]
     differences: list[str] = []
     errors: dict[str, float] = {}

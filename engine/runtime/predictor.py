@@ -24,7 +24,8 @@ from engine.errors import ArtifactError, InputError, OutOfMemory
 from engine.runtime.backend import Backend, load_backend
 from engine.runtime.decoding import COLUMNS, Decoding, Row
 from engine.runtime.prompts import Prompt, lay_out
-from engine.runtime.spec import TOKENIZER, Bundle, Manifest
+from engine.runtime.proposals import Readout
+from engine.runtime.spec import READOUT, TOKENIZER, Bundle, Manifest
 from engine.runtime.tasks import Tasks
 from engine.runtime.text import IMAGE_TOKEN, Answer, Request
 
@@ -66,6 +67,8 @@ class Predictor:
                     f"got id {got} for {token} in {TOKENIZER}, expected {expected} (manifest)"
                 )
         self._tasks = Tasks(bundle.manifest, self._tokenizer)
+        held = READOUT in bundle.manifest.files
+        self._readout = Readout.open(bundle.file(READOUT)) if held else None
         image = bundle.manifest.special_tokens[IMAGE_TOKEN]
         # Nothing in it refers back: the caches go with the last one who holds the predictor.
         self._read = lru_cache(maxsize=4096)(
@@ -145,7 +148,7 @@ class Predictor:
         """Return the visual tokens [N, C] and the logits of each answer's first token [B, V], for parity."""
         caller = _Caller(len(requests))
         rows = [self._row(caller, number, request) for number, request in enumerate(requests)]
-        step = Decoding(self.backend, self.manifest, len(rows)).fill(rows)
+        step = Decoding(self.backend, self.manifest, len(rows), self._readout).fill(rows)
         cache = self.backend.allocate(len(rows), step.input_ids.shape[1])
         return step.visual, self.backend.decode(step, cache, 0)
 
@@ -201,7 +204,7 @@ class Predictor:
         while self._idle:
             if (kept := self._idle.pop()).rows <= self._rows:
                 return kept
-        return Decoding(self.backend, self.manifest, self._rows)
+        return Decoding(self.backend, self.manifest, self._rows, self._readout)
 
     def _take(self, decoding: Decoding) -> list[Row]:
         """Take waiting rows for free places, as many as are read at once; none where steps come first."""

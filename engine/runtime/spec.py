@@ -7,7 +7,7 @@ file. It is immutable: ``bundle_id`` is the hash of its bytes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ DECODER_INT8 = "decoder.int8.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "config.json"  # of transformers; with it, the torch model can be made anew from the graphs
 GOLDEN = "golden.npz"
+READOUT = "readout.npz"  # of the tower's own objects; most bundles have none
 CARD = "model-card.md"
 
 
@@ -56,7 +57,7 @@ class ChipSpec(_Frozen):
     enlarged_px: int
     patch_px: int
     merge: int
-    channel_ranges_db: tuple[tuple[float, float], ...] = image.CHANNEL_RANGES_DB
+    channel_ranges: tuple[tuple[float, float], ...] = image.CHANNEL_RANGES
     anchors_side: int = image.ANCHORS_SIDE
     pixel_mean: tuple[float, float, float] = image.PLAIN_PIXELS
     pixel_std: tuple[float, float, float] = image.PLAIN_PIXELS
@@ -79,14 +80,12 @@ class Calibration(_Frozen):
         slope: of the log odds.
         intercept: added to them.
         knots: a table that replaces both where it is not empty: (score, probability), ascending.
-        contrast: (slope, gain for each dB, intercept): another fit, where a candidate's contrast is known.
         fitted: on what, and how well (free form).
     """
 
     slope: float = Field(default=1.0, gt=0)
     intercept: float = 0.0
     knots: tuple[tuple[float, float], ...] = ()
-    contrast: tuple[float, float, float] | None = None
     fitted: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("knots")
@@ -99,30 +98,11 @@ class Calibration(_Frozen):
                 )
         return knots
 
-    @field_validator("contrast")
-    @classmethod
-    def _rising(cls, fit: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-        if fit is not None and (fit[0] <= 0 or fit[1] < 0):
-            raise ValueError(f"got contrast {fit}, expected a slope above 0 and a gain of 0 or more")
-        return fit
-
-    def calibrate(self, score: float, contrast_db: float | None = None) -> float:
-        """Return the calibrated score, 0 to 1.
-
-        Args:
-            score: the engine's.
-            contrast_db: the candidate's peak over the clutter around it, where it was measured.
-        """
-        if contrast_db is not None and self.contrast is not None:
-            slope, per_db, intercept = self.contrast
-            return calibration.logistic(score, slope, intercept + per_db * contrast_db)
+    def apply(self, score: float) -> float:
+        """Return the calibrated score, 0 to 1."""
         if self.knots:
             return calibration.table(score, self.knots)
         return calibration.logistic(score, self.slope, self.intercept)
-
-    def apply(self, score: float) -> float:
-        """Return ``calibrate(score)``."""
-        return self.calibrate(score)
 
 
 class TaskSpec(_Frozen):
@@ -208,6 +188,8 @@ class Manifest(_Frozen):
         files: every other file of the folder.
         training: where the weights come from (free form).
         score_coordinates: power of the coordinates' probability in a score; 0 leaves it out.
+        score_odds: weights of the log odds of text and tower in the score of an object that the tower
+            proposed, and what is added.
         parity: what each precision is allowed; TOLERANCES for those that are not stated.
     """
 
@@ -227,6 +209,7 @@ class Manifest(_Frozen):
     files: dict[str, FileEntry]
     training: dict[str, Any] = Field(default_factory=dict)
     score_coordinates: float = Field(default=0.0, ge=0, le=4)
+    score_odds: tuple[float, float, float] = (0.2, 0.8, 0.0)
     parity: dict[str, Tolerance] = Field(default_factory=dict)
 
     def tolerance(self, precision: str) -> Tolerance:
@@ -282,6 +265,12 @@ class Bundle:
         bundle = cls(folder, manifest, hashlib.sha256(raw).hexdigest()[:16])
         bundle._check_release()
         return bundle
+
+    def uncalibrated(self) -> Bundle:
+        """Return the same bundle with every score left as the model gives it."""
+        plain: dict[str, Any] = {"calibration": Calibration()}
+        tasks = {name: task.model_copy(update=plain) for name, task in self.manifest.tasks.items()}
+        return replace(self, manifest=self.manifest.model_copy(update=plain | {"tasks": tasks}))
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the manifest lists.

@@ -92,7 +92,12 @@ class Tasks:
         room = grammar.object_tokens if isinstance(grammar, DetectionGrammar) else 0
         manifest = self._manifest
         return Writing(
-            grammar, manifest.score_floor, spec.max_tokens, room, coordinates=manifest.score_coordinates
+            grammar,
+            manifest.score_floor,
+            spec.max_tokens,
+            room,
+            coordinates=manifest.score_coordinates,
+            odds=manifest.score_odds,
         )
 
     def answer(self, request: Request, writing: Writing) -> Answer:

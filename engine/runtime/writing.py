@@ -6,6 +6,9 @@ going on times the probability of its label, and times that of its coordinates t
 states. A coordinate's probability is that of the numbers near the one that is written, since its neighbours
 say nearly the same. Of an answer out of a closed set, the probability among the answers allowed is kept, and
 where a token alone decides, that of each option.
+
+Where the vision tower proposes objects (``engine.runtime.proposals``), a list is written out of these and
+ends with them: the decoder's first number chooses the next one, and the odds of both make its score.
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.runtime.calibration import logit, sigmoid
 from engine.runtime.grammar import END, Grammar, State
+from engine.runtime.proposals import Proposal
 
+_ASTRAY = 0.01  # chance that the decoder names a proposal by another's number
 _NEAR = 0.02  # of the largest number: how far a coordinate may be and still be the same
 
 
@@ -34,6 +40,8 @@ class Writing:
         tokens: what is written.
         fresh: the last of the tokens, which the decoder has not read yet.
         scores: one an object begun.
+        proposals: what the tower sees and the list has not named yet; None where it proposes nothing.
+        odds: weights of the log odds of text and tower in the score of a proposed object, and what is added.
         coordinates: power of the coordinates' probability in a score; 0 leaves it out.
         saturated: whether the length limit ended the answer.
         log_chance: log of the probability of what was chosen out of closed sets.
@@ -51,7 +59,11 @@ class Writing:
     log_chance: float = 0.0
     chances: list[dict[str, float]] = field(default_factory=list)
     coordinates: float = 0.0
+    proposals: list[Proposal] | None = None
+    odds: tuple[float, float, float] = (0.2, 0.8, 0.0)
     _state: int = 0
+    _named: Proposal | None = None  # of the object begun
+    _planned: list[int] = field(default_factory=list)  # its coordinates that are not written yet
 
     @property
     def done(self) -> bool:
@@ -66,8 +78,20 @@ class Writing:
         """
         self.fresh.clear()
         self._write(self._choose(self.grammar.states[self._state], logits))
-        while not self.done and (forced := self.grammar.states[self._state].forced):
-            self._write(forced[0])
+        while not self.done and (token := self._certain(self.grammar.states[self._state])) is not None:
+            self._write(token)
+
+    def _certain(self, state: State) -> int | None:
+        """Return the token about which there is no choice."""
+        if state.forced:
+            return state.forced[0]
+        if self._planned and state.digits.any():
+            return self._number(state, self._planned.pop(0))
+        return None
+
+    def _number(self, state: State, value: int) -> int:
+        """Return the token that writes a number."""
+        return int(state.tokens[np.flatnonzero(_numbers(self.grammar, state) == value)[0]])
 
     def _write(self, token: int) -> None:
         self._state = self.grammar.states[self._state].target(token)
@@ -78,14 +102,7 @@ class Writing:
         allowed = logits[state.tokens].astype(np.float64)
         weights = np.exp(allowed - allowed.max())
         if state.branches:
-            going_on = float(weights[state.opens].sum())
-            probability = going_on / (going_on + float(weights[state.closes].sum()))
-            go_on = probability > self.score_floor
-            if go_on and len(self.tokens) + self.object_tokens + 1 > self.max_tokens:
-                self.saturated, go_on = True, False
-            if go_on:
-                self.scores.append(probability)
-            weights = np.where(state.opens if go_on else state.closes, weights, -1.0)
+            weights = np.where(self._goes_on(state, weights), weights, -1.0)
         elif state.closes.any() and self.object_tokens == 0 and len(self.tokens) + 1 >= self.max_tokens:
             best = int(np.argmax(weights))
             self.saturated = not state.closes[best]
@@ -93,6 +110,9 @@ class Writing:
         fits = self.grammar.fitting(state, self.tokens)
         if fits is not None:
             weights = np.where(fits, weights, -1.0)
+        chooses_box = bool(self.proposals) and self._named is None and bool(state.digits.any())
+        if chooses_box or (self._named is not None and state.labels):
+            return self._choose_proposed(state, np.maximum(weights, 0))
         best = int(np.argmax(weights))
         if state.labels:
             self.scores[-1] *= float(weights[best] / weights.sum())
@@ -101,6 +121,53 @@ class Writing:
             self.scores[-1] *= _located(self.grammar, state, np.maximum(weights, 0), best) ** self.coordinates
         if state.closed:
             self._note(state, weights / weights.sum(), best)
+        return int(state.tokens[best])
+
+    def _goes_on(self, state: State, weights: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Decide whether the list goes on, and return the tokens that do as decided."""
+        going_on = float(weights[state.opens].sum())
+        probability = going_on / (going_on + float(weights[state.closes].sum()))
+        go_on = probability > self.score_floor
+        if self.proposals is not None:
+            surest = max((each.chance for each in self.proposals), default=0.0)
+            go_on = bool(self.proposals) and self._odds(probability, surest) > logit(self.score_floor)
+        if go_on and len(self.tokens) + self.object_tokens + 1 > self.max_tokens:
+            self.saturated, go_on = True, False
+        if go_on:
+            self.scores.append(probability)
+            if self.proposals is not None and len(self.proposals) == 1:
+                self._plan(self.proposals[0])
+        return state.opens if go_on else state.closes
+
+    def _odds(self, text: float, tower: float) -> float:
+        """Return the log odds of a proposed object by both."""
+        by_text, by_tower, added = self.odds
+        return by_text * logit(text) + by_tower * logit(tower) + added
+
+    def _plan(self, proposal: Proposal) -> None:
+        """Name a proposal next."""
+        self._named, self._planned = proposal, list(proposal.box)
+        self.proposals = [each for each in self.proposals or () if each is not proposal]
+
+    def _choose_proposed(self, state: State, weights: NDArray[np.float64]) -> int:
+        """Choose which proposal to name, by its first number; or, of the one begun, the label."""
+        share = weights / weights.sum()
+        if self._named is None:
+            numbers = _numbers(self.grammar, state)
+            near = _NEAR * numbers.max()
+            self._plan(
+                max(
+                    self.proposals or (),
+                    key=lambda each: (
+                        each.chance * (share[np.abs(numbers - each.box[0]) <= near].sum() + _ASTRAY)
+                    ),
+                )
+            )
+            return self._number(state, self._planned.pop(0))
+        seen = np.array([self._named.chances.get(name, 0.0) for name in _labels(self.grammar, state)])
+        best = int(np.argmax(share * seen))
+        self.scores[-1] = sigmoid(self._odds(self.scores[-1] * float(share[best]), float(seen[best])))
+        self._named = None
         return int(state.tokens[best])
 
     def _note(self, state: State, chances: NDArray[np.float64], best: int) -> None:
@@ -123,6 +190,12 @@ def _located(grammar: Grammar, state: State, weights: NDArray[np.float64], best:
     near = (numbers >= 0) & (np.abs(numbers - numbers[best]) <= _NEAR * numbers.max())
     share = float(weights[near].sum() / weights[numbers >= 0].sum())
     return math.sqrt(math.sqrt(share))
+
+
+@lru_cache(maxsize=64)
+def _labels(grammar: Grammar, state: State) -> tuple[str, ...]:
+    """Return the label that each token of a state writes."""
+    return tuple(grammar.text([int(token)]).split('"')[-2] for token in state.tokens)
 
 
 @lru_cache(maxsize=64)

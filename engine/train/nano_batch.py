@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.data.asks import Ask, ChipFacts, chip_asks, describe
 from engine.data.describe import LAND_COVERS
 from engine.model.nano import IMAGE_PX
-from engine.runtime.image import ANCHORS_SIDE, CHIP_PX
+from engine.runtime.image import ANCHORS_SIDE, CHIP_PX, copol_alone
 from engine.runtime.prior import NODATA, PRIOR_DIM, dequantise
 from engine.runtime.text import LABELS, QUESTIONS, Request, detection_text, prompt
 from engine.simulate import landcover
@@ -198,9 +198,9 @@ class ChipBank:
         # known places and named cells stand in the text of other tasks: their chips are not mirrored
         flip_x, flip_y = self._rng.random(2) < 0.5 if ask is None else (False, False)
         pixels = self._chips.pixels[chip]
-        out.pixels[row] = pixels[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
         if copol_only:
-            out.pixels[row, 1:] = 0
+            pixels = copol_alone(pixels)
+        out.pixels[row] = pixels[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
         strange = ask is None and self._rng.random() < STRANGE_PRIOR_SHARE
         shown = self._rng.integers(len(self._chips.prior)) if strange else chip
         prior = self._chips.prior[shown][:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]

@@ -10,6 +10,7 @@ Text alone teaches a small model slowly where things are. Three helpers:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,7 @@ from engine.train.nano_batch import IGNORE
 CLASSES = len(LABELS)
 _BOX_SCALE = 4.0
 _PLACE_WEIGHT = 3.0  # of centres against sizes: a match asks for the centre
+_PLACE_SCALE = 0.25  # a visual token's numbers are about one
 _SOFT_SD = 1.5  # of coordinate targets, in pixels of the enlarged chip
 
 
@@ -58,6 +60,20 @@ class Pretrainer(nn.Module):
         self.key = nn.Linear(width, width, bias=False)
         nn.init.normal_(self.coordinates.weight, 0, 0.5 * width**-0.5)
         self._init_numbers()
+        self._init_places()
+
+    def _init_places(self) -> None:
+        """Start what tells tokens their places as Fourier features, at right angles to the interface."""
+        places = self.model.tlm.places
+        count, width = places.shape
+        side = math.isqrt(count)
+        frequency = torch.exp(torch.linspace(math.log(math.pi), math.log(side * math.pi), width // 4))
+        angle = (torch.arange(side)[:, None] + 0.5) / side * frequency
+        wave = torch.cat([torch.sin(angle), torch.cos(angle)], 1)  # [side, width / 2]
+        features = torch.cat([wave.repeat_interleave(side, 0), wave.repeat(side, 1)], 1)
+        features = features - (features @ self.directions.T) @ self.directions
+        with torch.no_grad():
+            places.copy_(_PLACE_SCALE * features)
 
     def _init_numbers(self) -> None:
         """Start the integers' embeddings as Fourier features, so that neighbours are alike."""

@@ -180,7 +180,7 @@ def build(config: PretrainConfig) -> tuple[Pretrainer, Any]:
     base, tokenizer = build_nano(config.seed)
     base.model.language_model.config._attn_implementation = "eager"  # compiles to one kernel at this size
     torch.manual_seed(config.seed)
-    return Pretrainer(new_fusar(base, IMAGE_PX), number_ids(tokenizer)), tokenizer
+    return Pretrainer(new_fusar(base, IMAGE_PX, places=TOKENS_SIDE**2), number_ids(tokenizer)), tokenizer
 
 
 class _Trainer:
@@ -242,7 +242,7 @@ class _Trainer:
         present, offsets = torch.from_numpy(batch.present), torch.from_numpy(batch.offsets)
         with torch.autocast("cpu", torch.bfloat16):
             if self.step == "decoder":
-                visual = self.net.symbols(present, offsets).bfloat16()
+                visual = self.net.model.tlm.placed(self.net.symbols(present, offsets)).bfloat16()
             else:
                 visual = self.see(self._patches(torch.from_numpy(batch.pixels)))
             dense, facts = self.net.dense_loss(visual, present, offsets)
@@ -266,13 +266,14 @@ class _Trainer:
 
     def _modulate(self, visual: Tensor, batch: Batch) -> Tensor:
         size = len(visual)
-        return self.net.model.tlm(
+        modulated = self.net.model.tlm(
             visual,
             torch.from_numpy(batch.vectors),
             self.places.expand(size, -1, -1),
             torch.from_numpy(batch.known),
             (TOKENS_SIDE, TOKENS_SIDE),
         )
+        return self.net.model.tlm.placed(modulated)
 
     def _patches(self, pixels: Tensor) -> Tensor:
         """The arithmetic of ``engine.runtime.image.patches``, in torch."""
@@ -337,7 +338,9 @@ def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
         visual = ".visual." in name
         if (step == "vision") != visual and step != "joint":
             continue
-        if ".tlm." in name:
+        if name.endswith(".tlm.places"):
+            plain.append(parameter)
+        elif ".tlm." in name:
             if step == "joint":
                 modulation.append(parameter)
         elif parameter.ndim == 2 and any(part in name for part in ("blocks", "layers", "merger")):
@@ -376,5 +379,6 @@ def _save(out: Path, config: PretrainConfig) -> None:
     net, tokenizer = build(config)
     net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
     net.model.base.model.language_model.config._attn_implementation = "sdpa"
+    net.model.readout = (net.directions / net.scale[:, None]).contiguous()
     save_fusar(net.model, tokenizer, out / "checkpoint")
     save_tokenizer(tokenizer, out / "checkpoint")

@@ -54,6 +54,8 @@ def begin(config: TrainConfig, source: str, dtype: torch.dtype = torch.float32) 
 def choose(model: Any, config: TrainConfig) -> None:
     """Freeze every parameter but those of the parts that the stage trains."""
     model.requires_grad_(False)
+    if {"vision", "all"} & set(config.trains) or ("lora" in config.trains and config.lora.vision):
+        model.readout = None  # of another tower than the one that comes out
     parts: dict[str, list[nn.Module]] = {
         "tlm": [model.tlm],
         "vision": [model.base.model.visual],

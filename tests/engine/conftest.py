@@ -30,9 +30,10 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.text_config.num_hidden_layers = 2
     config.text_config.layer_types = config.text_config.layer_types[:2]
     torch.manual_seed(5)
-    model = new_fusar(Qwen2_5_VLForConditionalGeneration(config).eval(), IMAGE_PX).eval()
+    model = new_fusar(Qwen2_5_VLForConditionalGeneration(config).eval(), IMAGE_PX, places=81).eval()
     with torch.no_grad():
         model.tlm.mlp[2].weight.normal_(0, 0.2)
+        model.tlm.places.normal_(0, 0.2)
         for name, parameter in model.base.named_parameters():  # far from uniform answers
             if name.startswith(("model.language_model.layers", "lm_head")):
                 parameter.add_(torch.randn_like(parameter) * 0.06)

@@ -14,7 +14,7 @@ from engine.cli import app
 from engine.errors import ArtifactError, DatasetError, InputError
 from engine.evaluate import candidates, dense
 from engine.evaluate.baselines import find_all
-from engine.evaluate.recalibrate import recalibrate, write_calibrated
+from engine.evaluate.recalibrate import measured, recalibrate, write_calibrated
 from engine.evaluate.shores import draw_items
 from engine.runtime.parity import verify
 from engine.runtime.predictor import Predictor
@@ -26,16 +26,34 @@ def items():
     return draw_items(24, 11)
 
 
-def test_a_calibrated_bundle_is_another_and_passes_parity(small_bundle: Bundle, tmp_path: Path) -> None:
-    fitted = Calibration(slope=0.5, intercept=-0.5, fitted={"data": "made up"})
+@pytest.mark.parametrize("how", [{"slope": 0.5, "intercept": -0.5}, {"knots": ((0.1, 0.2), (0.9, 0.6))}])
+def test_a_calibrated_bundle_is_another_and_passes_parity(small_bundle: Bundle, tmp_path: Path, how) -> None:
+    fitted = Calibration(**how, fitted={"data": "made up"})
     made = write_calibrated(small_bundle, fitted, tmp_path / "one")
     assert made.bundle_id != small_bundle.bundle_id
     assert made.manifest.calibration == fitted
     assert verify(made).passed
-    # calibrating anew starts from the raw scores, so the golden ones come back
     again = write_calibrated(made, Calibration(), tmp_path / "two")
     assert verify(again).passed
-    assert again.manifest.files.keys() == small_bundle.manifest.files.keys()
+    assert again.manifest.files == small_bundle.manifest.files
+
+
+def test_calibrating_anew_starts_from_the_models_own_scores(small_bundle: Bundle, items) -> None:
+    strange = Calibration(slope=0.2, intercept=3.0)
+    tasks = {
+        name: task.model_copy(update={"calibration": strange})
+        for name, task in small_bundle.manifest.tasks.items()
+    }
+    manifest = small_bundle.manifest.model_copy(update={"calibration": strange, "tasks": tasks})
+    calibrated = Bundle(small_bundle.path, manifest, "0" * 16)
+    backend = Predictor.open(small_bundle.path, threads=1).backend
+    plain, undone, shown = (
+        measured(Predictor(bundle, backend), items[:8])
+        for bundle in (small_bundle.uncalibrated(), calibrated.uncalibrated(), calibrated)
+    )
+    assert len(plain) > 0
+    assert (plain == undone).all()
+    assert (plain[:, 0] != shown[:, 0]).all()
 
 
 def test_recalibration_needs_enough_objects(small_bundle: Bundle, items, tmp_path: Path) -> None:
@@ -159,5 +177,5 @@ def test_scenes_by_command(tmp_path: Path) -> None:
 
 def test_the_shipped_bundle_opens_with_its_calibration() -> None:
     calibration = Bundle.open(default_bundle()).manifest.calibration
-    values = [calibration.calibrate(score) for score in np.linspace(0, 1, 21)]
+    values = [calibration.apply(score) for score in np.linspace(0, 1, 21)]
     assert (np.diff(values) >= 0).all()

@@ -26,7 +26,7 @@ def test_a_fit_lowers_the_error_on_other_data_and_keeps_the_order(method) -> Non
     score, hit = sample(3000, 0)
     other, there = sample(3000, 1)
     fitted = fit(score, hit, method=method)
-    moved = np.array([fitted.calibrate(value) for value in other])
+    moved = np.array([fitted.apply(value) for value in other])
     assert expected_error(other, there) > 0.1
     assert expected_error(moved, there) < 0.05
     order = np.argsort(other, kind="stable")
@@ -40,21 +40,6 @@ def test_logistic_recovers_what_was_done() -> None:
     fitted = fit(score, hit)
     assert fitted.slope == pytest.approx(0.5, abs=0.03)
     assert fitted.intercept == pytest.approx(-0.5, abs=0.05)
-
-
-def test_contrast_helps_where_it_says_something() -> None:
-    rng = np.random.default_rng(4)
-    contrast = rng.uniform(0, 30, 4000)
-    score = rng.uniform(0.05, 0.95, 4000)
-    odds = np.log(score / (1 - score)) + 0.2 * (contrast - 15)
-    hit = rng.random(4000) < 1 / (1 + np.exp(-odds))
-    fitted = fit(score, hit, np.where(rng.random(4000) < 0.1, np.nan, contrast))
-    assert fitted.contrast is not None
-    assert fitted.contrast[1] == pytest.approx(0.2, abs=0.03)
-    assert fitted.calibrate(0.5, 30.0) > fitted.calibrate(0.5, 0.0)
-    with_it = np.array([fitted.calibrate(s, c) for s, c in zip(score, contrast, strict=True)])
-    without = np.array([fitted.calibrate(s) for s in score])
-    assert np.mean((with_it - hit) ** 2) < np.mean((without - hit) ** 2) - 0.02
 
 
 def test_what_cannot_be_fitted() -> None:
@@ -99,7 +84,7 @@ def test_table_by_hand() -> None:
 
 
 def test_identity_without_calibration_and_malformed_ones_are_refused() -> None:
-    assert [Calibration().calibrate(score) for score in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
-    for wrong in ({"slope": -1.0}, {"knots": ((0.5, 0.5), (0.4, 0.6))}, {"contrast": (1.0, -0.1, 0.0)}):
+    assert [Calibration().apply(score) for score in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
+    for wrong in ({"slope": -1.0}, {"knots": ((0.5, 0.5), (0.4, 0.6))}):
         with pytest.raises(ValueError, match="got|greater"):
             Calibration(**wrong)

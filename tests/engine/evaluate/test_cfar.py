@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.evaluate.cfar import OPERATING, contrast_db, detect, exceedance
+from engine.evaluate.cfar import OPERATING, detect, exceedance
 from engine.evaluate.detection import pairings
 from engine.evaluate.metrics import Thing
 from engine.evaluate.shores import draw_items
@@ -49,13 +49,6 @@ def test_land_is_left_out() -> None:
     shore[:40, :40] = 5.0
     strong = [thing for thing in detect(chip, shore) if thing.score > OPERATING]
     assert [thing.centre_px for thing in strong] == [pytest.approx((93, 92), abs=1.0)]
-
-
-def test_contrast() -> None:
-    chip = sea(3, [(60, 60)], 0.6)
-    assert contrast_db(chip, (60, 60, 66, 64)) == pytest.approx(15, abs=3)
-    assert contrast_db(chip, (20, 20, 26, 24)) < 6
-    assert np.isnan(contrast_db(np.zeros_like(chip), (60, 60, 66, 64)))
 
 
 def test_most_simulated_bright_ships_are_found() -> None:

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("tensorrt_rtx")
 
 import tensorrt_rtx as trt
+from tokenizers import Tokenizer
 
 from engine.errors import ArtifactError, ExportError, FusarError, InputError
 from engine.export import precision as precision_module
@@ -18,7 +19,8 @@ from engine.export.build import DEFAULT_SM, build
 from engine.export.compile import Compiler, check_header
 from engine.runtime import plans
 from engine.runtime.plans import Plan
-from engine.runtime.spec import Bundle
+from engine.runtime.spec import TOKENIZER, Bundle
+from engine.runtime.tasks import Tasks
 
 VERSION = str(trt.__version__)
 QUICK: dict[str, Any] = {"sm": (89,), "max_batch": 4}
@@ -53,8 +55,9 @@ def test_the_bundle_that_ships_compiles(built: tuple[Bundle, Plan]) -> None:
         assert 5e6 < path.stat().st_size == file.bytes < 2e7
         plans.load(bundle, plan, file)
     # A prompt and the longest answer go in, in steps of the predictor's.
-    longest = max(spec.max_tokens for spec in bundle.manifest.tasks.values())
-    assert longest + 81 < plan.max_tokens < longest + 81 + 128
+    prompt = Tasks(bundle.manifest, Tokenizer.from_file(str(bundle.file(TOKENIZER)))).longest_prompt()
+    longest = prompt + max(spec.max_tokens for spec in bundle.manifest.tasks.values())
+    assert longest <= plan.max_tokens < longest + 128
     assert plan.max_tokens % 64 == 0
     caches = [each for each in plan.decoder.graph.inputs if plans.is_cache(each.name)]
     assert {each.dtype for each in caches} == {{"bf16": "bfloat16", "fp16": "float16"}[plan.precision]}

@@ -9,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch")
+import torch
 
 from engine.errors import InputError, ParityError
 from engine.export import golden
 from engine.export.bundle import export
+from engine.model.fusar import load_fusar, save_fusar
 from engine.runtime import spec
 from engine.runtime.golden import read as read_golden
+from engine.runtime.image import patches as cut
 from engine.runtime.ort import OrtBackend
 from engine.runtime.parity import compare, verify
 from engine.runtime.predictor import Predictor
-from engine.runtime.text import parse_detections
+from engine.runtime.proposals import Readout
+from engine.runtime.text import LABELS, parse_detections
 
 
 def with_golden(bundle: spec.Bundle, folder: Path, change) -> spec.Bundle:
@@ -64,6 +66,34 @@ def test_onnx_runtime_passes_the_gate(small_bundle: spec.Bundle) -> None:
     assert parity.passed
     assert max(parity.tensors.values()) < 1e-4
     assert all(agree == count == 8 for agree, count in parity.answers.values())
+
+
+def test_a_bundle_with_a_readout_names_what_its_tower_proposes(
+    small_checkpoint: Path, make_request, tmp_path: Path
+) -> None:
+    model, tokenizer = load_fusar(small_checkpoint)
+    torch.manual_seed(3)
+    model.readout = torch.linalg.qr(torch.randn(192, 7))[0].T.contiguous()
+    save_fusar(model, tokenizer, tmp_path / "checkpoint")
+    made = export(tmp_path / "checkpoint", tmp_path / "bundle", name="small", tasks=("detection",))
+    assert spec.READOUT in made.manifest.files
+    assert verify(made, threads=1).passed
+    predictor = Predictor.open(made.path, threads=1)
+    requests = [make_request(seed) for seed in range(4)]
+    patches, priors = zip(*((each.chips[0], each.priors[0]) for each in requests), strict=True)
+    visual = model.vision(torch.from_numpy(cut(np.stack(patches), 252))).detach()
+    dense = visual @ model.readout.T  # of the tower alone: neither a prior nor the places have a part in it
+    plain = Readout(np.eye(7, dtype=np.float32), np.zeros((81, 7), np.float32), LABELS)
+    named = 0
+    for request, answer, said in zip(requests, predictor.ask(requests), dense, strict=True):
+        if request.priors[0].mask.any():
+            continue
+        boxes = {each.box for each in plain.proposals(said.numpy(), 252)}
+        for each in answer.objects:
+            named += 1
+            assert tuple(round(2 * edge) for edge in each.box_px) in boxes
+    assert named > 0
+    assert any(prior.mask.any() for prior in priors)
 
 
 def test_golden_answers_say_something(small_bundle: spec.Bundle) -> None:

@@ -58,7 +58,7 @@ def test_products_are_narrow_and_statistics_wide(graphs, name: str, precision: s
     onnx.checker.check_model(str(graphs[name, precision]), full_check=True)
     nodes, kinds = types(graphs[name, precision])
     narrow, wide = KINDS[precision], TensorProto.FLOAT
-    products = [node for node in nodes if node.op_type in ("MatMul", "Attention", "TensorScatter")]
+    products = [node for node in nodes if node.op_type in ("MatMul", "Gemm", "Attention", "TensorScatter")]
     heads = [node for node in products if kinds[node.output[0]] == wide]
     assert len(heads) == (name == DECODER)  # the logits' product alone
     assert len(products) > 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from engine.model.checkpoint import (
     open_model,
     released_hidden,
     save_adapter,
+    save_checkpoint,
 )
+from engine.model.fusar import load_fusar
+from engine.model.tlm import TokenwiseModulation
 
 
 @pytest.fixture
@@ -62,6 +66,23 @@ def test_adapter_goes_there_and_back(run: Path) -> None:
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any("lora_B" in name and value.abs().max() > 0 for name, value in one.items())
+
+
+def test_places_and_readout_come_along(base: Path, tmp_path: Path) -> None:
+    opened = open_model(str(base))
+    config = replace(opened.model.tlm.config, variant="fusar", places=opened.model.image_tokens)
+    opened.model.tlm = TokenwiseModulation(config).eval()
+    torch.nn.init.normal_(opened.model.tlm.places)
+    opened.model.readout = torch.randn(7, config.channels)
+    save_checkpoint(opened, tmp_path / "base")
+    tuned = open_model(str(tmp_path / "base"))
+    add_lora(tuned, r=2, alpha=4, dropout=0.0)
+    torch.nn.init.normal_(tuned.model.tlm.places)
+    save_adapter(tuned, tmp_path / "run")
+    merged, _ = load_fusar(merge(tmp_path / "run", tmp_path / "merged"))
+    assert torch.equal(merged.tlm.places, tuned.model.tlm.places)
+    assert merged.readout is not None
+    assert torch.equal(merged.readout, opened.model.readout)
 
 
 def test_a_released_folder_opens(run: Path, base: Path) -> None:

@@ -148,12 +148,28 @@ def test_every_fusion_begins_as_the_identity_and_learns(fusion: str, years: int)
     assert loss.item() < 0.95 * first
 
 
+def test_places_are_told_with_a_prior_and_without_and_begin_as_the_identity() -> None:
+    tokens, vectors, positions, mask = given()
+    made = TokenwiseModulation(TlmConfig(CHANNELS, 16, places=tokens.shape[1])).eval()
+    assert (made.placed(tokens) == tokens).all()
+    with torch.no_grad():
+        made.places.normal_()
+    nothing = torch.zeros_like(mask)
+    told = made.placed(made(tokens, vectors, positions, nothing, GRID)) - tokens
+    assert torch.allclose(told, made.places.expand_as(told), atol=1e-6)
+    with pytest.raises(InputError, match="one a place"):
+        made.placed(tokens[:, 1:])
+    assert (module("fusar").placed(tokens) == tokens).all()
+
+
 def test_the_reference_has_no_other_form() -> None:
     for changes in ({"fusion": "sum"}, {"place": "tower"}, {"years": 2}):
         with pytest.raises(InputError, match="reference"):
             TlmConfig(CHANNELS, 16, variant="reference", **changes)
     with pytest.raises(InputError, match="years"):
         TlmConfig(CHANNELS, 16, years=3)
+    with pytest.raises(InputError, match="places"):
+        TlmConfig(CHANNELS, 16, variant="reference", places=4)
 
 
 def test_units_before_the_merger_share_their_tokens_field() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import ArtifactError
 from engine.runtime import spec
-from engine.runtime.image import CHANNEL_RANGES_DB
+from engine.runtime.image import CHANNEL_RANGES
 from engine.runtime.text import SYSTEM
 
 
@@ -49,7 +49,7 @@ def rewrite(folder: Path, change) -> None:
 def test_opened_bundle_states_what_was_written(folder: Path) -> None:
     bundle = spec.Bundle.open(folder)
     assert bundle.manifest.chip.tokens == 81
-    assert bundle.manifest.chip.channel_ranges_db == CHANNEL_RANGES_DB
+    assert bundle.manifest.chip.channel_ranges == CHANNEL_RANGES
     assert bundle.manifest.system == SYSTEM
     assert bundle.file("weights.bin").read_bytes() == b"\x01\x02\x03"
     assert len(bundle.bundle_id) == 16
@@ -96,7 +96,7 @@ def test_manifests_of_another_form_are_refused(folder: Path, change) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda m: m["chip"].update(channel_ranges_db=[[-30, 0], [-34, 0], [-4, 16]]),
+        lambda m: m["chip"].update(channel_ranges=[[-30, 0], [-34, 0], [-4, 16]]),
         lambda m: m["chip"].update(size_px=128),
         lambda m: m.update(system="{sensor}"),
     ],

@@ -190,12 +190,13 @@ def test_what_does_not_fit_is_refused_before_the_gpu_sees_it(gpu: Gpu, ort: OrtB
     cache = backend.allocate(BATCH + 1, 64)
     assert cache.columns == COLUMNS
     good = step(2, 3, 0)
+    prompt = backend.plan.decoder.profiles[0]["input_ids"][2][1]
     before = dict(gpu.cuda.counts)
     for bad, message in (
         (replace(good, input_ids=good.input_ids.astype(np.int32)), "int32"),
         (step(2, 3, COLUMNS - 2), "columns"),
         (step(BATCH + 1, 3, 0), "rows"),
-        (step(2, 200, 0), "max-tokens"),
+        (step(2, prompt + 1, 0), "max-tokens"),
     ):
         with pytest.raises(InputError, match=message):
             backend.decode(bad, cache, 0)

@@ -12,7 +12,7 @@ from engine.simulate.objects import PUBLISHED
 
 FIRST = 48
 FIRST_TRUTH_SHA256 = "ca6d5aa9c2139b7cd3bf4dea4888ba3e2d673f622f54c91932354aad562b9b4b"
-FIRST_MEAN = (109.051, 77.327, 140.457)
+FIRST_MEAN = (109.051, 77.327, 50.968)
 
 
 @pytest.fixture(scope="module")
