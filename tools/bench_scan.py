@@ -62,6 +62,8 @@ def main() -> None:
         facts |= warm(product, arguments.repeats)
     with console.status("files on disk"):
         facts |= cold(product, arguments.repeats)
+        longer = max(facts["cold_read_s"], facts["whole_s"])
+        facts["cold_over_longer"] = round(facts["cold_s"] / longer, 2)
     # A child's peak of memory begins at what its parent holds: what runs in this process comes last.
     if not arguments.no_chain:
         with console.status("plain numpy and scipy"):
@@ -299,8 +301,11 @@ def show(facts: dict[str, Any]) -> None:
     table.add_row("whole process, warm cache", f"{facts['whole_s']:.2f} s", f"{LIMIT_S:g} s")
     table.add_row("peak memory", f"{facts['peak_gib']:.2f} GiB", f"{LIMIT_GIB:g} GiB")
     table.add_row("a pure read, warm", f"{facts['read_s']:.2f} s", "")
-    cold_ratio = f"{facts['cold_ratio']:.2f} x a pure read of {facts['cold_read_s']:.2f} s"
-    table.add_row("whole process, cold", f"{facts['cold_s']:.2f} s, {cold_ratio}", f"{LIMIT_COLD:g} x")
+    table.add_row("a pure read, cold", f"{facts['cold_read_s']:.2f} s", "")
+    cold_ratio = f"{facts['cold_ratio']:.2f} x a pure read, {facts['cold_over_longer']:.2f} x the longer of"
+    table.add_row(
+        "whole process, cold", f"{facts['cold_s']:.2f} s, {cold_ratio} that and warm", f"{LIMIT_COLD:g} x"
+    )
     table.add_row("in process", f"{facts['in_process_s']:.2f} s ({facts['open_s']:.2f} s opening)", "")
     for stage, seconds in facts["thread_s"].items():
         rate = facts["pixels_per_thread_s"][stage] / 1e6
