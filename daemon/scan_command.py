@@ -21,6 +21,7 @@ from engine.errors import FusarError
 if TYPE_CHECKING:
     from daemon.scan import ScanResult
 
+_SENDS = sys.platform == "linux"  # others do not send a file to nowhere: there the scan does its own reading
 _PIECE_BYTES = 4 << 20
 _CACHED_S = 0.001  # a piece from memory takes less, 4 GB/s, one from a disk mostly more
 _CACHED_PIECES = 4  # so many after each other
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     began = time.perf_counter()
     asked = _parser().parse_args(arguments)
-    for file in _measurements(asked.product):  # the disk works while the program loads
+    for file in _measurements(asked.product) if _SENDS else ():  # the disk works while the program loads
         Thread(target=_fetch, args=(file,), daemon=True).start()
     from daemon import geojson
     from daemon.scan import ScanSettings, scan
@@ -110,7 +111,7 @@ def _fetch(file: Path) -> None:
     Ends where pieces come as fast as from memory: they are there, or the scan has caught up.
     """
     with (
-        suppress(OSError),  # where a system cannot send a file to nowhere, the scan does its own reading
+        suppress(OSError),
         file.open("rb", buffering=0) as stream,
         open(os.devnull, "wb", buffering=0) as nowhere,
     ):

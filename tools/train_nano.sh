@@ -13,6 +13,6 @@ engine pretrain "$runs/third" --chips 74000 --seed 12 --start "$runs/second" --b
     --vision-samples 0 --decoder-samples 0 --joint-samples 160000
 python tools/golden_chips.py "$runs/golden.npz"
 engine export "$runs/third/checkpoint" --out "$runs/raw" --name nano --chips "$runs/golden.npz" \
-    --task detection --task description --task counting
+    --task detection --task description --task counting --task localisation --task classification --no-int8
 engine calibrate "$runs/raw" --out "$bundle" --chips 2000
 engine evaluate "$bundle" --frozen --chips 2500 --out "$runs/evaluation.json"

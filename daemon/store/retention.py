@@ -21,7 +21,7 @@ WHERE acquisition.start < :before AND NOT EXISTS (
     SELECT FROM change_unit
     JOIN run later ON later.id = change_unit.after_run_id
     JOIN acquisition since ON since.id = later.acquisition_id
-    WHERE change_unit.before_run_id = run.id AND since.start >= :before
+    WHERE change_unit.before_run_id = run.id AND change_unit.present AND since.start >= :before
 )
 """
 _TABLES = ("candidate", "detection", "coverage_part", "ghost_place", "ais_reception", "coverage")

@@ -57,7 +57,7 @@ def triplets(
 def read(
     form: Annotated[str, typer.Argument(help="coco, voc, sarchat or xview3.")],
     source: Annotated[Path, typer.Argument(help="Its file; of voc, the folder.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; new or empty.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; splits may stand side by side in it.")],
     size: Annotated[int, typer.Option(help="Side of the squares that images are scaled to.")] = 252,
     split: Annotated[str, typer.Option(help="Which part of a dataset it is: train, val or test.")] = "train",
     ships: Annotated[str, typer.Option(help="Names of ships in it; the usual ones without it.")] = "",
@@ -67,8 +67,11 @@ def read(
 
     if size < 1 or split not in ("train", "val", "test"):
         raise InputError(f"got size {size} and split {split!r}, expected 1 or more, and train, val or test")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty: expected a new folder")
+    lines = _lines(out, split)
+    if lines.exists():
+        raise InputError(f"{lines} is there already: expected another folder or split")
+    if ships and form not in ("coco", "voc"):
+        raise InputError(f"got --ships for {form}, expected it for coco and voc alone")
     names = frozenset(filter(None, ships.split(","))) or readers.SHIP_NAMES
     if form == "coco":
         _write_squared(readers.read_coco(source, size, names), out, split)
@@ -80,6 +83,10 @@ def read(
         _write_labels(readers.read_xview3(source), out)
     else:
         raise InputError(f"got form {form!r}, expected coco, voc, sarchat or xview3")
+
+
+def _lines(out: Path, split: str) -> Path:
+    return out / ("stage2.jsonl" if split == "train" else f"stage2.{split}.jsonl")
 
 
 def _write_squared(records: list[Record], out: Path, split: str) -> None:
@@ -103,7 +110,7 @@ def _write_squared(records: list[Record], out: Path, split: str) -> None:
                     raise DatasetError(f"record {record.id}: cannot read image {source}: {error}") from error
                 written[source] = name
         moved.append(replace(record, images=tuple(written[record.folder / name] for name in record.images)))
-    lines = out / ("stage2.jsonl" if split == "train" else f"stage2.{split}.jsonl")
+    lines = _lines(out, split)
     typer.echo(f"{lines}: {write_records(lines, moved)} records about {len(written)} images")
 
 

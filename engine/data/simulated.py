@@ -39,6 +39,7 @@ from engine.data.asks import (
 from engine.data.describe import LAND_COVERS
 from engine.data.records import Record, write_prior
 from engine.errors import DatasetError, InputError
+from engine.runtime.image import copol_alone
 from engine.runtime.prior import Prior
 from engine.runtime.text import QUESTIONS
 
@@ -291,8 +292,8 @@ def _write_files(
         for part in ("chips", "priors"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         for image, channels in images.items():
-            pixels = np.moveaxis(channels, 0, -1).copy()
-            pixels[..., len(bands) if len(bands) == 1 else 3 :] = 0  # without VH there is no ratio either
+            shown = copol_alone(channels) if len(bands) == 1 else channels
+            pixels = np.ascontiguousarray(np.moveaxis(shown, 0, -1))
             Image.fromarray(pixels).save(folder / "chips" / f"{image}.png", compress_level=1)
         prior = Prior.from_bytes(raw, None)
         if not prior.mask.any():

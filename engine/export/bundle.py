@@ -190,7 +190,7 @@ def _add_int8(bundle: spec.Bundle) -> spec.Bundle:
 
 
 def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: Golden) -> None:
-    predictor = Predictor(spec.Bundle(out, manifest, "reference"), TorchBackend(model))
+    predictor = Predictor(spec.Bundle(out, manifest, "reference").uncalibrated(), TorchBackend(model))
     requests = {
         task: given.requests(task, each, manifest.sensors[0]) for task, each in manifest.tasks.items()
     }

@@ -11,7 +11,7 @@ import json
 import os
 import pickle
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,8 +167,9 @@ def save_adapter(opened: Opened, folder: Path) -> None:
         plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
         (folder / "adapter_config.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
     film = {name: value.detach().cpu() for name, value in opened.model.tlm.mlp.state_dict().items()}
-    places = {"places": opened.model.tlm.places.detach().cpu()} if opened.model.tlm.config.places else {}
-    torch.save({"film_mlp": film, **places}, folder / "vec64_film.pt")
+    state = opened.model.tlm.state_dict()
+    beside = {name: value.cpu() for name, value in state.items() if not name.startswith("mlp.")}
+    torch.save({"film_mlp": film, **({"beside": beside} if beside else {})}, folder / "vec64_film.pt")
     tlm = opened.model.tlm.config
     facts = {
         "format": RELEASED_FORMAT if tlm.variant == "reference" else OWN_FORMAT,
@@ -224,6 +225,9 @@ def _open_adapter(folder: Path, dtype: torch.dtype, given: str | None = None) ->
     if not isinstance(size, int) or size <= 0 or size % 28:
         raise ArtifactError(f"got image_size {size!r} in {folder}, expected a multiple of 28 px")
     tlm = _read_tlm(folder, facts, own.tlm.config.channels)
+    if own.tlm.config.places and not tlm.config.places and tlm.config.variant == "fusar":
+        tlm.config = replace(tlm.config, places=own.tlm.config.places, width=own.tlm.config.width)
+        tlm.places = own.tlm.places  # an adapter that says nothing of places leaves the base's
     opened.model = FusarGpt(own.base, tlm, size, own.pixel_mean, own.pixel_std)
     if adapter:
         _read_lora(opened, folder)
@@ -237,19 +241,19 @@ def _read_tlm(folder: Path, facts: dict[str, Any], channels: int) -> TokenwiseMo
     """Read the modulation; a folder without ``tlm_config.json`` has the released variant, sigma 2."""
     try:
         saved = torch.load(folder / "vec64_film.pt", map_location="cpu", weights_only=True)
-        state, places = saved["film_mlp"], saved.get("places")
+        state, beside = saved["film_mlp"], saved.get("beside", {})
         config = TlmConfig(
-            channels=channels,
+            channels=int(facts.get("channels", channels)),
             hidden=len(state["0.bias"]),
             variant="fusar" if facts.get("format") == OWN_FORMAT else "reference",
             sigma=float(facts.get("sigma", 2.0)),
             prior_dropout=float(facts.get("prior_dropout", 0.0)),
-            places=0 if places is None else len(places),
+            **{
+                name: facts[name] for name in ("fusion", "place", "years", "places", "width") if name in facts
+            },
         )
         tlm = TokenwiseModulation(config)
-        tlm.mlp.load_state_dict(state)
-        if places is not None:
-            tlm.places = torch.nn.Parameter(places)
+        tlm.load_state_dict({f"mlp.{name}": value for name, value in state.items()} | beside)
     except (KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise ArtifactError(
             f"vec64_film.pt of {folder} does not fit: {error}; expected film_mlp for tokens {channels} wide"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from engine.errors import ArtifactError, InputError
 from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation
 from engine.model.vision import FixedGridVision
-from engine.runtime.image import ANCHORS_SIDE, PLAIN_PIXELS, Pixels
+from engine.runtime.image import ANCHORS_SIDE, CHANNEL_RANGES, PLAIN_PIXELS, Pixels
 
 _READOUT = "readout.safetensors"
 
@@ -179,6 +179,7 @@ def save_fusar(model: FusarGpt, tokenizer: Any, folder: Path) -> None:
         "tlm": model.tlm.config.to_dict(),
         "pixel_mean": model.pixel_mean,
         "pixel_std": model.pixel_std,
+        "channel_ranges": CHANNEL_RANGES,
     }
     (folder / "fusar.json").write_text(json.dumps(facts, indent=1) + "\n")
 
@@ -200,6 +201,12 @@ def load_fusar(folder: Path) -> tuple[FusarGpt, Any]:
     if missing:
         raise ArtifactError(f"{folder} lacks {', '.join(missing)}: expected a folder that save_fusar wrote")
     facts = json.loads((folder / "fusar.json").read_text())
+    ranges = tuple(tuple(each) for each in facts.get("channel_ranges", ()))
+    if ranges != CHANNEL_RANGES:
+        raise ArtifactError(
+            f"got {folder} of channels {ranges or 'that it does not name'}, expected {CHANNEL_RANGES}: train "
+            "it anew"
+        )
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     scale = [tuple(facts.get(name, PLAIN_PIXELS)) for name in ("pixel_mean", "pixel_std")]
     model = FusarGpt(base, TokenwiseModulation(TlmConfig(**facts["tlm"])), facts["image_px"], *scale)

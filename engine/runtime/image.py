@@ -83,6 +83,7 @@ def channels(
     if any(band.shape != valid.shape for band in given):
         shapes = [band.shape for band in given]
         raise InputError(f"got intensities of {shapes} with a mask of {valid.shape}, expected equal shapes")
+    valid = np.logical_and.reduce([valid, *(np.isfinite(band) for band in given)])
     out = np.zeros((*valid.shape[:-2], 3, *valid.shape[-2:]), np.uint8)
     db = [None if band is None else 10 * np.log10(np.maximum(band, _FLOOR)) for band in (copol, crosspol)]
     layers = [*db, exceedance(given, valid)]
@@ -108,9 +109,8 @@ def intensities(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def copol_alone(chip: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a chip as it would be without its cross-polarised band, [3, H, W]."""
-    copol = intensities(chip)[0]
-    valid = np.isfinite(copol)
-    return channels(np.where(valid, copol, 0), None, valid)
+    copol, darkest = intensities(chip)[0], 10 ** (CHANNEL_RANGES[0][0] / 10)
+    return channels(np.where(np.isfinite(copol), copol, darkest), None, np.asarray(chip.any(axis=0)))
 
 
 @lru_cache(maxsize=8)

@@ -69,6 +69,8 @@ class Predictor:
         self._tasks = Tasks(bundle.manifest, self._tokenizer)
         held = READOUT in bundle.manifest.files
         self._readout = Readout.open(bundle.file(READOUT)) if held else None
+        if self._readout is not None:
+            _check_readout(self._readout, bundle.manifest, self._tokenizer)
         image = bundle.manifest.special_tokens[IMAGE_TOKEN]
         # Nothing in it refers back: the caches go with the last one who holds the predictor.
         self._read = lru_cache(maxsize=4096)(
@@ -259,6 +261,24 @@ class Predictor:
             if chip.shape != expected or chip.dtype != np.uint8:
                 raise InputError(f"got a chip of {chip.dtype} {chip.shape}, expected uint8 {expected}")
         return Row(number, caller, request, self._read(text), partial(self._tasks.begin, request))
+
+
+def _check_readout(readout: Readout, manifest: Manifest, tokenizer: Any) -> None:
+    """A readout must fit the tokens, the labels and the numbers that lists are made of."""
+    asked = {
+        label for task in manifest.tasks.values() if task.answer == "detections" for label in task.labels
+    }
+    tokens, width = len(readout.bias), readout.weight.shape[1]
+    whole = tokenizer.token_to_id(str(manifest.chip.enlarged_px)) is not None
+    if (
+        (tokens, width) != (manifest.chip.tokens, manifest.model.hidden)
+        or asked - set(readout.labels)
+        or not whole
+    ):
+        raise ArtifactError(
+            f"got {READOUT} for {tokens} tokens of {width} channels and labels {readout.labels}, expected "
+            f"{manifest.chip.tokens} of {manifest.model.hidden}, labels {sorted(asked)} and numbers as tokens"
+        )
 
 
 def _read_prompt(tokenizer: Any, image_token: int, side: int, text: str) -> Prompt:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -29,6 +29,9 @@ CONFIG = "config.json"  # of transformers; with it, the torch model can be made 
 GOLDEN = "golden.npz"
 READOUT = "readout.npz"  # of the tower's own objects; most bundles have none
 CARD = "model-card.md"
+
+
+_Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Frozen(BaseModel):
@@ -209,7 +212,7 @@ class Manifest(_Frozen):
     files: dict[str, FileEntry]
     training: dict[str, Any] = Field(default_factory=dict)
     score_coordinates: float = Field(default=0.0, ge=0, le=4)
-    score_odds: tuple[float, float, float] = (0.2, 0.8, 0.0)
+    score_odds: tuple[_Weight, _Weight, float] = (0.2, 0.8, 0.0)
     parity: dict[str, Tolerance] = Field(default_factory=dict)
 
     def tolerance(self, precision: str) -> Tolerance:

@@ -87,6 +87,8 @@ class Writing:
             return state.forced[0]
         if self._planned and state.digits.any():
             return self._number(state, self._planned.pop(0))
+        if self.proposals == [] and self.scores and state.branches:  # the list ends with the proposals
+            return int(state.tokens[state.closes][0])
         return None
 
     def _number(self, state: State, value: int) -> int:
@@ -129,14 +131,13 @@ class Writing:
         probability = going_on / (going_on + float(weights[state.closes].sum()))
         go_on = probability > self.score_floor
         if self.proposals is not None:
-            surest = max((each.chance for each in self.proposals), default=0.0)
-            go_on = bool(self.proposals) and self._odds(probability, surest) > logit(self.score_floor)
+            go_on = bool(self._open(probability))
         if go_on and len(self.tokens) + self.object_tokens + 1 > self.max_tokens:
             self.saturated, go_on = True, False
         if go_on:
             self.scores.append(probability)
-            if self.proposals is not None and len(self.proposals) == 1:
-                self._plan(self.proposals[0])
+            if len(only := self._open(probability)) == 1:
+                self._plan(only[0])
         return state.opens if go_on else state.closes
 
     def _odds(self, text: float, tower: float) -> float:
@@ -144,10 +145,19 @@ class Writing:
         by_text, by_tower, added = self.odds
         return by_text * logit(text) + by_tower * logit(tower) + added
 
+    def _open(self, text: float) -> list[Proposal]:
+        """Return the proposals that may be named next: their odds are above the floor."""
+        least = logit(self.score_floor)
+        return [each for each in self.proposals or () if self._odds(text, each.chance) > least]
+
     def _plan(self, proposal: Proposal) -> None:
         """Name a proposal next."""
-        self._named, self._planned = proposal, list(proposal.box)
+        self._planned = list(proposal.box)
         self.proposals = [each for each in self.proposals or () if each is not proposal]
+        if any(state.labels for state in self.grammar.states):
+            self._named = proposal
+        else:  # there is but one label, which is no choice
+            self.scores[-1] = sigmoid(self._odds(self.scores[-1], proposal.chance))
 
     def _choose_proposed(self, state: State, weights: NDArray[np.float64]) -> int:
         """Choose which proposal to name, by its first number; or, of the one begun, the label."""
@@ -157,7 +167,7 @@ class Writing:
             near = _NEAR * numbers.max()
             self._plan(
                 max(
-                    self.proposals or (),
+                    self._open(self.scores[-1]),
                     key=lambda each: (
                         each.chance * (share[np.abs(numbers - each.box[0]) <= near].sum() + _ASTRAY)
                     ),

@@ -142,7 +142,7 @@ def test_a_set_that_is_read_can_be_trained_on(tmp_path) -> None:
     assert parse_detections(first.answer) == [("ship", (13, 13, 38, 38))]
     (source / "b.jpg").unlink()
     for asked, said in (
-        (["coco", str(source / "train.json"), "--out", str(tmp_path / "ours")], "not empty"),
+        (["coco", str(source / "train.json"), "--out", str(tmp_path / "ours")], "there already"),
         (["coco", str(source / "train.json"), "--out", str(tmp_path / "two")], "cannot read image"),
         (["elsewhere", str(source), "--out", str(tmp_path / "three")], "expected coco"),
     ):

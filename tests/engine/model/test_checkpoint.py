@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from engine.ablate.base import FUSIONS, fresh
 from engine.errors import ArtifactError, InputError
 from engine.model.checkpoint import (
     LANGUAGE_LINEARS,
@@ -83,6 +84,20 @@ def test_places_and_readout_come_along(base: Path, tmp_path: Path) -> None:
     assert torch.equal(merged.tlm.places, tuned.model.tlm.places)
     assert merged.readout is not None
     assert torch.equal(merged.readout, opened.model.readout)
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSIONS))
+def test_every_fusion_comes_back_from_its_adapter(base: Path, tmp_path: Path, fusion: str) -> None:
+    opened = open_model(str(fresh(base, fusion, 3, tmp_path / "base")))
+    add_lora(opened, r=2, alpha=4, dropout=0.0)
+    for parameter in opened.model.tlm.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_adapter(opened, tmp_path / "run")
+    again = open_model(str(tmp_path / "run")).model.tlm
+    assert again.config == opened.model.tlm.config
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.parameters(), opened.model.tlm.parameters(), strict=True)
+    )
 
 
 def test_a_released_folder_opens(run: Path, base: Path) -> None:

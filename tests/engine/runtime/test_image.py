@@ -74,6 +74,9 @@ def test_a_chip_without_its_second_band_is_as_if_it_had_never_had_one() -> None:
     got = copol_alone(channels(vv, vh, valid))
     assert (got[:2] == expected[:2]).all()
     assert np.abs(got[2].astype(int) - expected[2]).max() <= 1
+    dark = channels(vv / 16, None, valid)  # -29 dB: some pixels below what the channel shows
+    assert (dark[0] == 0).any()
+    assert np.abs(copol_alone(channels(vv / 16, vh, valid)).astype(int) - dark).mean() < 1.5
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(126, 252), (126, 504), (10, 25)])

@@ -149,8 +149,22 @@ def test_text_and_tower_both_have_a_say_in_the_label(nano) -> None:
 
 
 def test_no_step_is_spent_on_what_is_certain(nano) -> None:
-    assert write(nano, [proposal(30, 0.9)])[2].asked == 3  # go on, label, end
-    assert write(nano, [proposal(30, 0.9), proposal(90, 0.9)])[2].asked == 6  # and one number
+    assert write(nano, [proposal(30, 0.9)])[2].asked == 2  # go on, label
+    assert write(nano, [proposal(30, 0.9), proposal(90, 0.9)])[2].asked == 5  # and one number
+
+
+def test_what_is_below_the_floor_is_not_named_first(nano) -> None:
+    named, writing, _ = write(nano, [proposal(30, 0.9), proposal(100, 0.03)], (99, 29), on=0.5)
+    assert [box[0] for _, box in named] == [30]
+    assert min(writing.scores) > 0.1
+
+
+def test_one_label_is_no_choice_and_scored_all_the_same() -> None:
+    tokenizer = build_tokenizer()
+    single = tokenizer, DetectionGrammar(tokenizer, ("ship",), SIZE)
+    named, writing, _ = write(single, [proposal(30, 0.9), proposal(100, 0.8)], (29, 99))
+    assert [box[0] for _, box in named] == [30, 100]
+    assert writing.scores[0] == pytest.approx(sigmoid(0.2 * logit(0.9) + 0.8 * logit(0.9)), abs=1e-6)
 
 
 def test_a_full_list_is_saturated(nano) -> None:
