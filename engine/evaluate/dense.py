@@ -1,7 +1,7 @@
 """A dense head on the engine's own visual tokens: what the text decoder earns beyond what vision knows.
 
 The head reads classes and a box off every token, as pretraining's interface does. Two sizes: ``linear`` is
-that interface, fitted anew; ``equal`` puts as many layers of the decoder's width before it as the decoder
+one linear layer, fitted anew; ``equal`` puts as many layers of the decoder's width before it as the decoder
 has, so that it costs about what writing the answer costs. The vision tower is frozen in both.
 """
 
