@@ -166,10 +166,9 @@ def save_adapter(opened: Opened, folder: Path) -> None:
         config |= {"base_model_name_or_path": base, "inference_mode": True}
         plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
         (folder / "adapter_config.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
-    film = {name: value.detach().cpu() for name, value in opened.model.tlm.mlp.state_dict().items()}
-    state = opened.model.tlm.state_dict()
-    beside = {name: value.cpu() for name, value in state.items() if not name.startswith("mlp.")}
-    torch.save({"film_mlp": film, **({"beside": beside} if beside else {})}, folder / "vec64_film.pt")
+    state = {name: value.cpu() for name, value in opened.model.tlm.state_dict().items()}
+    film = {name.removeprefix("mlp."): state.pop(name) for name in list(state) if name.startswith("mlp.")}
+    torch.save({"film_mlp": film, **({"beside": state} if state else {})}, folder / "vec64_film.pt")
     tlm = opened.model.tlm.config
     facts = {
         "format": RELEASED_FORMAT if tlm.variant == "reference" else OWN_FORMAT,

@@ -129,15 +129,14 @@ class Writing:
         """Decide whether the list goes on, and return the tokens that do as decided."""
         going_on = float(weights[state.opens].sum())
         probability = going_on / (going_on + float(weights[state.closes].sum()))
-        go_on = probability > self.score_floor
-        if self.proposals is not None:
-            go_on = bool(self._open(probability))
+        named = self._open(probability)
+        go_on = probability > self.score_floor if self.proposals is None else bool(named)
         if go_on and len(self.tokens) + self.object_tokens + 1 > self.max_tokens:
             self.saturated, go_on = True, False
         if go_on:
             self.scores.append(probability)
-            if len(only := self._open(probability)) == 1:
-                self._plan(only[0])
+            if len(named) == 1:
+                self._plan(named[0])
         return state.opens if go_on else state.closes
 
     def _odds(self, text: float, tower: float) -> float:
@@ -154,7 +153,7 @@ class Writing:
         """Name a proposal next."""
         self._planned = list(proposal.box)
         self.proposals = [each for each in self.proposals or () if each is not proposal]
-        if any(state.labels for state in self.grammar.states):
+        if _has_labels(self.grammar):
             self._named = proposal
         else:  # there is but one label, which is no choice
             self.scores[-1] = sigmoid(self._odds(self.scores[-1], proposal.chance))
@@ -200,6 +199,12 @@ def _located(grammar: Grammar, state: State, weights: NDArray[np.float64], best:
     near = (numbers >= 0) & (np.abs(numbers - numbers[best]) <= _NEAR * numbers.max())
     share = float(weights[near].sum() / weights[numbers >= 0].sum())
     return math.sqrt(math.sqrt(share))
+
+
+@lru_cache(maxsize=64)
+def _has_labels(grammar: Grammar) -> bool:
+    """Return whether there is a choice of labels."""
+    return any(state.labels for state in grammar.states)
 
 
 @lru_cache(maxsize=64)
