@@ -42,7 +42,7 @@ _BEFORE_ANY = (
 )  # fmt: skip
 _BEFORE_WH = (
     "can you tell me ", "could you tell me ", "please tell me ", "tell me ", "do you know ",
-    "I want to know ", "I would like to know ", "can you say ", "please say ", "let me know ",
+    "I wish to know ", "I would like to know ", "can you say ", "please say ", "let me know ",
 )  # fmt: skip
 _BEFORE_COMMAND = (
     "please ", "please ", "please ", "can you ", "could you ", "could you please ", "I want you to ", "now ",
@@ -244,7 +244,7 @@ def _bounded(known: Sequence[Known], rng: np.random.Generator, longer: bool) -> 
         return (each.length_m > limit) == longer
 
     cites = _cites(known, holds)
-    given = {
+    given: Given = {
         "n": str(limit),
         "bound": wordings.TABLES[name],
         "with_bound": wordings.TABLES[f"with_{name}"],

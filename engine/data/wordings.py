@@ -104,11 +104,11 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     "are_new": (
         "are new", "are new", "have appeared", "appeared", "have arrived", "arrived", "came", "have come",
-        "turned up", "showed up", "were not there before", "came in", "came into view",
+        "turned up", "showed up", "came in", "came into view",
     ),
     "are_gone": (
         "have left", "have left", "left", "are gone", "have gone", "disappeared", "have disappeared",
-        "departed", "are missing", "are no longer there", "went away", "vanished", "are not there any more",
+        "departed", "are missing", "went away", "vanished",
     ),
     "are_still": (
         "are still occupied", "are still occupied", "still hold a {ship}", "stayed occupied",
@@ -140,7 +140,7 @@ CHIP = {
         "what places are {many}{here}?",
         "where is a {one}{here}?", "which of the {objects} are {many}?", "which {objects}{here} are {many}?",
         "{show} {the} {many}{here}.", "{show} every {one}{here}.", "{show} each {one}{here}.",
-        "{show} {places} with {many}.", "{say} which {places} are {many}.",
+        "{show} {the} places with {many}.", "{say} which {places} are {many}.",
         "{say} where the {many} are{here}.",
     ),
     "count": (
@@ -239,7 +239,8 @@ PAIR = {
         "what {ships} {are_new}{since}?", "where did a {ship} appear{since}?", "which {ship} is new{since}?",
         "where is a new {ship}{since}?", "at which places did a {ship} appear?",
         "which {ship} has appeared{since}?",
-        "which {ships} are only in the {second} image?", "{show} {the} new {ships}{since}.",
+        "which {ships} are only in the {second} image?", "which {ships} were not there before?",
+        "which {ships} are there now but not before?", "{show} {the} new {ships}{since}.",
         "{show} {the} {ships} that {are_new}{since}.", "{say} which {ships} {are_new}{since}.",
     ),
     "gone": (
@@ -247,7 +248,8 @@ PAIR = {
         "which of the {ships} {are_gone}{since}?",
         "what {ships} {are_gone}{since}?", "which {ship} has left{since}?", "which {ship} is gone{since}?",
         "at which places did a {ship} leave?", "from which places did a {ship} disappear{since}?",
-        "which {ships} are only in the {first} image?", "{show} {the} {ships} that {are_gone}{since}.",
+        "which {ships} are only in the {first} image?", "which {ships} are no longer there?",
+        "which {ships} are not there any more?", "{show} {the} {ships} that {are_gone}{since}.",
         "{show} {the} places that a {ship} left{since}.", "{say} which {ships} {are_gone}{since}.",
     ),
     "still_occupied": (
@@ -278,7 +280,7 @@ PAIR = {
         "{give} the change at {place} {k}.",
     ),
     "more": (
-        "are there more {ships} than before?", "are there more {ships} than before{here}?",
+        "are there more {ships} than before?", "are there now more {ships} than before?",
         "are there fewer {ships} than before?",
         "are there more {ships} in the {second} image than in the {first}?",
         "is the number of {ships} larger than before?",
