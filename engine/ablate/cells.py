@@ -61,7 +61,7 @@ class AblationSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     chips: int = 1000
     test_chips: int = 300
-    steps: int = 450  # with 200, or at half these rates, nothing of a prior is recovered yet, by any kind
+    steps: int = 300  # with 200 at half these rates, nothing of a prior is recovered yet
     batch: int = 32
     lr: float = 2e-3
     tlm_lr: float = 2e-2

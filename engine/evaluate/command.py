@@ -95,6 +95,7 @@ def calibrate(
         Path | None, typer.Option(help="Validation records. Without it, simulated chips.")
     ] = None,
     chips: Annotated[int, typer.Option(help="Simulated chips.")] = 1000,
+    pairs: Annotated[int, typer.Option(help="Simulated pairs, asked of a bundle that knows changes.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the chips: neither training's nor the test's.")] = 7_001,
     method: Annotated[str, typer.Option(help="logistic or table.")] = "logistic",
     backend: Annotated[str, typer.Option(help="Backend of the runtime.")] = "ort",
@@ -103,12 +104,14 @@ def calibrate(
     """Fit a calibration of the objects' scores on validation data, and write a bundle that holds it."""
     from rich.progress import Progress
 
-    from engine.evaluate.recalibrate import recalibrate
+    from engine.evaluate.recalibrate import CHANGE, recalibrate
+    from engine.runtime.spec import Bundle
 
     if method not in ("logistic", "table"):
         raise InputError(f"got method {method!r}, expected logistic or table")
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars)
+        knows = CHANGE in Bundle.open(bundle).manifest.tasks
+        items, data = _items(dataset, chips, seed, bars, pairs if knows else 0)
         bar = bars.add_task("asking", total=len(items))
         made = recalibrate(
             bundle, items, data, out, method, backend, threads, lambda n: bars.update(bar, advance=n)  # type: ignore[arg-type]
