@@ -187,8 +187,9 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
 def _worded(predictor: Any, repeats: int, controls: bool, bars: Any) -> dict[str, Any]:
     from engine.evaluate import heldout
 
-    drawing = bars.add_task("simulating", total=heldout.CHIPS + heldout.PAIRS)
-    cases = heldout.draw(repeats, lambda n: bars.update(drawing, advance=n))
+    two = "change" in predictor.bundle.manifest.tasks  # who was never shown two images is not asked of them
+    drawing = bars.add_task("simulating", total=heldout.CHIPS + two * heldout.PAIRS)
+    cases = heldout.draw(repeats, two, lambda n: bars.update(drawing, advance=n))
     bar = bars.add_task("free questions", total=len(cases) * (1 + controls))
     return heldout.ask_cases(predictor, cases, controls, lambda n: bars.update(bar, advance=n))
 

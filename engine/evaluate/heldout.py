@@ -103,11 +103,12 @@ def is_right(text: str, case: Case) -> bool:
     return refuses == case.right.refused and cites is not False and words is not False
 
 
-def draw(repeats: int, progress: Callable[[int], None] | None = None) -> list[Case]:
+def draw(repeats: int, two: bool = True, progress: Callable[[int], None] | None = None) -> list[Case]:
     """Draw the frozen chips and pairs, and the questions about them.
 
     Args:
         repeats: how often each wording is asked.
+        two: ask about pairs, too.
         progress: called with 1 after each chip or pair.
     """
 
@@ -116,7 +117,8 @@ def draw(repeats: int, progress: Callable[[int], None] | None = None) -> list[Ca
             progress(1)
 
     chips = chip_subjects(make_chips(CHIPS, SEED, progress=tell), SEED)
-    return draw_cases(chips, pair_subjects(make_pairs(PAIRS, SEED, progress=tell), SEED), repeats)
+    pairs = pair_subjects(make_pairs(PAIRS, SEED, progress=tell), SEED) if two else []
+    return draw_cases(chips, pairs, repeats)
 
 
 def ask_cases(

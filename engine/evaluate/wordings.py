@@ -335,10 +335,10 @@ def draw_cases(one: Sequence[Subject], two: Sequence[Subject], repeats: int) -> 
 
     Args:
         one: chips.
-        two: pairs.
+        two: pairs; without any, nothing is asked that needs them.
         repeats: how often each wording is asked.
     """
-    both = {"one": (one,), "two": (two,), "refused": (one, two), "refused_of_two": (two,)}
+    both = {"one": (one,), "two": (two,), "refused": (one, two or one), "refused_of_two": (two,)}
     cases = []
     for group, intents in wordings().items():
         for intent, texts in intents.items():

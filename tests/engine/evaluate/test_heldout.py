@@ -241,6 +241,14 @@ def test_cases_are_drawn(cases: list[Case]) -> None:
     ]
 
 
+def test_without_pairs_nothing_is_asked_of_two() -> None:
+    alone = draw_cases(chip_subjects(make_chips(30, 11), 11), [], 2)
+    assert {len(case.subject.chips) for case in alone} == {1}
+    asked = {case.intent for case in alone}
+    assert asked >= set(wordings()["refused"])
+    assert not asked & {*wordings()["two"], *wordings()["refused_of_two"]}
+
+
 def test_a_perfect_engine_scores_one(cases: list[Case]) -> None:
     found = ask_cases(Engine(cases), cases, resamples=20)
     every = found["all"]
