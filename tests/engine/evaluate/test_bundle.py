@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from engine.cli import app
 from engine.errors import ArtifactError, DatasetError, InputError
-from engine.evaluate import candidates, dense, heldout, wordings
+from engine.evaluate import candidates, dense
 from engine.evaluate.baselines import find_all
 from engine.evaluate.recalibrate import measured, recalibrate, write_calibrated
 from engine.evaluate.shores import draw_items
@@ -145,42 +145,15 @@ def test_commands(small_bundle: Bundle, tmp_path: Path) -> None:
     assert made.exit_code == 0, made.output
     out = tmp_path / "report.json"
     asked = ["evaluate", str(small_bundle.path), "--chips", "6", "--threads", "1", "--out", str(out)]
-    asked += ["--questions", "0"]
-    done = runner.invoke(app, [*asked, "--baseline", str(saved)])
+    done = runner.invoke(app, [*asked, "--baseline", str(saved), "--questions", "0"])
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     assert set(report["results"]["baselines"]) == {"cfar", "classifier on candidates"}
     assert report["conditions"]["items"] == 6
     assert out.with_suffix(".md").read_text().startswith("# Evaluation")
-    none = ["--only", "questions", "--questions", "0"]
-    for wrong in (
-        ["--chips", "0"],
-        ["--threshold", "2"],
-        ["--only", "counting"],
-        ["--questions", "-1"],
-        none,
-    ):
+    for wrong in (["--chips", "0"], ["--threshold", "2"]):
         failed = runner.invoke(app, ["evaluate", str(small_bundle.path), *wrong])
         assert isinstance(failed.exception, InputError)
-
-
-def test_free_questions_alone(small_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = {"one": {"which_ship": ("ships where?",)}, "two": {"changed": ("Any changes?",)},
-             "refused": {"name": ("name?",)}}  # fmt: skip
-    monkeypatch.setattr(wordings, "wordings", lambda: table)
-    monkeypatch.setattr(heldout, "CHIPS", 12)
-    monkeypatch.setattr(heldout, "PAIRS", 6)
-    out = tmp_path / "report.json"
-    asked = ["evaluate", str(small_bundle.path), "--only", "questions", "--threads", "1", "--out", str(out)]
-    done = CliRunner().invoke(app, asked)
-    assert done.exit_code == 0, done.output
-    results = json.loads(out.read_text())["results"]
-    assert "detection" not in results
-    found = results["wordings"]
-    assert {name: each["right"]["of"] for name, each in found["by_intent"].items()} == {
-        "which_ship": 2, "changed": 2, "name": 2,
-    }  # fmt: skip
-    assert "Free questions in words not of training" in out.with_suffix(".md").read_text()
 
 
 def test_scenes_by_command(tmp_path: Path) -> None:

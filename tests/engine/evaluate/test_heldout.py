@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from string import Formatter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from engine.cli import app
 from engine.data.asks import CHIP_TASKS, PAIR_TASKS, ChipFacts, chip_asks, pair_asks
+from engine.errors import InputError
+from engine.evaluate import heldout
+from engine.evaluate import wordings as table
 from engine.evaluate.heldout import ask_cases, counts_of, judge, lengths_of, means
 from engine.evaluate.report import markdown
 from engine.evaluate.wordings import (
@@ -25,6 +33,7 @@ from engine.evaluate.wordings import (
     wordings,
 )
 from engine.runtime.forms import CHANGES, REFUSAL, parse_question
+from engine.runtime.predictor import Predictor
 from engine.runtime.prior import Prior
 from engine.runtime.text import LABELS, Answer, Place, Request
 from engine.simulate.chips import make_chips
@@ -288,3 +297,38 @@ def test_the_report_has_a_section(cases: list[Case]) -> None:
     assert "## Free questions in words not of training" in text
     assert "| no such place |" in text
     assert "| right in everything | 1.000 (1.000 to 1.000) |" in text
+
+
+@pytest.mark.parametrize("tasks", [("detection", "change", "question"), ("detection", "question")])
+def test_the_command(tasks: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    class Refusing:
+        bundle = SimpleNamespace(bundle_id="0", manifest=SimpleNamespace(name="mute", tasks=tasks))
+
+        def ask(self, requests: Sequence[Request], progress=None) -> list[Answer]:
+            asked.extend(requests)
+            return [Answer(REFUSAL) for _ in requests]
+
+    texts = {"one": {"which_ship": ("ships where?",)}, "two": {"changed": ("Any changes?",)},
+             "refused": {"name": ("name?",)}}  # fmt: skip
+    monkeypatch.setattr(Predictor, "open", lambda *_: Refusing())
+    monkeypatch.setattr(table, "wordings", lambda: texts)
+    monkeypatch.setattr(heldout, "CHIPS", 12)
+    monkeypatch.setattr(heldout, "PAIRS", 6)
+    out = tmp_path / "report.json"
+    command = ["evaluate", str(tmp_path), "--only", "questions", "--questions", "3", "--out", str(out)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    results = json.loads(out.read_text())["results"]
+    assert "detection" not in results
+    found = results["wordings"]["by_intent"]
+    intents = ["which_ship", "changed", "name"] if "change" in tasks else ["which_ship", "name"]
+    assert {name: each["right"]["of"] for name, each in found.items()} == dict.fromkeys(intents, 3)
+    assert found["name"]["right"]["share"] == 1
+    assert found["which_ship"]["refused_wrongly"]["share"] == 1
+    assert len(asked) == 2 * 3 * len(intents)  # and with the images withheld
+    assert max(len(request.chips) for request in asked) == (2 if "change" in tasks else 1)
+    assert "Free questions in words not of training" in out.with_suffix(".md").read_text()
+    for wrong in (["--questions", "0"], ["--questions", "-1"], ["--only", "counting"]):
+        assert isinstance(CliRunner().invoke(app, [*command, *wrong]).exception, InputError)
