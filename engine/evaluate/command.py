@@ -32,6 +32,12 @@ def evaluate(
     baseline: Annotated[
         list[Path] | None, typer.Option(help="Trained by `fusar-engine baseline`; may be repeated.")
     ] = None,
+    questions: Annotated[
+        int, typer.Option(help="Free questions asked with each wording that is not of training.")
+    ] = 2,
+    only: Annotated[
+        str | None, typer.Option(help="questions: those free questions and nothing else.")
+    ] = None,
 ) -> None:
     """Score an engine on every task, with controls and other detectors beside it."""
     from rich.console import Console
@@ -47,10 +53,18 @@ def evaluate(
 
     if not 0 <= threshold <= 1:
         raise InputError(f"got threshold {threshold}, expected 0 to 1")
+    if questions < 0 or only not in (None, "questions"):
+        raise InputError(f"got --questions {questions} --only {only}, expected 0 or more, and questions")
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
+    if only and not (questions and "question" in manifest.tasks):
+        raise InputError(f"got --only {only}, but no such questions, or a bundle without the task question")
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0, frozen)
+        items, data = (
+            ([], "free questions alone")
+            if only
+            else _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0, frozen)
+        )
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
@@ -64,6 +78,9 @@ def evaluate(
         requests = int(bars.tasks[bar].completed)
         other = bars.add_task("other detectors", total=len(items) * (1 + len(baseline or ())))
         found = find_all(predictor, items, baseline or (), lambda n: bars.update(other, advance=n))
+        worded = {}
+        if questions and "question" in manifest.tasks and (only or dataset is None):
+            worded["wordings"] = _worded(predictor, questions, controls, bars)
     report: dict[str, Any] = {
         "conditions": {
             "data": data,
@@ -78,7 +95,7 @@ def evaluate(
             "requests_per_s": round(requests / asking_s, 1),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         },
-        "results": score(answered, threshold, found),
+        "results": score(answered, threshold, found) | worded,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     report["pictures"] = draw(report["results"], out.parent, out.stem)
@@ -168,6 +185,16 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
             f"got no scene of {found} with a truth in {truth}: names must agree up to the first dot"
         )
     return pairs
+
+
+def _worded(predictor: Any, repeats: int, controls: bool, bars: Any) -> dict[str, Any]:
+    from engine.evaluate import heldout
+
+    two = "change" in predictor.bundle.manifest.tasks  # who was never shown two images is not asked of them
+    drawing = bars.add_task("simulating", total=heldout.CHIPS + two * heldout.PAIRS)
+    cases = heldout.draw(repeats, two, lambda n: bars.update(drawing, advance=n))
+    bar = bars.add_task("free questions", total=len(cases) * (1 + controls))
+    return heldout.ask_cases(predictor, cases, controls, lambda n: bars.update(bar, advance=n))
 
 
 def _items(

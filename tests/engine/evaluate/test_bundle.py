@@ -145,7 +145,7 @@ def test_commands(small_bundle: Bundle, tmp_path: Path) -> None:
     assert made.exit_code == 0, made.output
     out = tmp_path / "report.json"
     asked = ["evaluate", str(small_bundle.path), "--chips", "6", "--threads", "1", "--out", str(out)]
-    done = runner.invoke(app, [*asked, "--baseline", str(saved)])
+    done = runner.invoke(app, [*asked, "--baseline", str(saved), "--questions", "0"])
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     assert set(report["results"]["baselines"]) == {"cfar", "classifier on candidates"}
