@@ -81,6 +81,20 @@ class Writing:
         while not self.done and (token := self._certain(self.grammar.states[self._state])) is not None:
             self._write(token)
 
+    def settle(self) -> bool:
+        """Write the empty list where no proposal could open one; return whether that is so.
+
+        A list is opened by a proposal whose odds are above the floor even where the text finds an object no
+        likelier than the floor: ``docs/decisions/0013``.
+        """
+        if self.proposals is None or self._open(self.score_floor):
+            return False
+        while not self.done:
+            state = self.grammar.states[self._state]
+            token = self._certain(state)
+            self._write(int(state.tokens[state.closes][0]) if token is None else token)
+        return True
+
     def _certain(self, state: State) -> int | None:
         """Return the token about which there is no choice."""
         if state.forced:
