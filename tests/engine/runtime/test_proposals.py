@@ -175,21 +175,32 @@ def test_a_full_list_is_saturated(nano) -> None:
 
 
 @pytest.mark.parametrize("chances", [(), (0.09,), (0.02, 0.05)])
-def test_where_the_tower_sees_too_little_the_list_is_empty_unasked(nano, chances: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("floor", [0.1, 0.5])
+def test_where_the_tower_sees_too_little_the_list_is_empty_unasked(
+    nano, chances: tuple[float, ...], floor: float
+) -> None:
     few = [proposal(30 + 60 * k, chance) for k, chance in enumerate(chances)]
-    named, asked, decoder = write(nano, few, on=0.1)  # who finds an object no likelier than the floor
+    named, asked, decoder = write(nano, few, on=0.1, floor=floor)  # the text finds nothing either
     assert (named, decoder.asked) == ([], 1)
-    unasked = Writing(nano[1], 0.1, 80, nano[1].object_tokens, proposals=few)
-    assert unasked.settle() and unasked.done
+    unasked = Writing(nano[1], floor, 80, nano[1].object_tokens, proposals=few)
+    assert unasked.settle()
+    assert unasked.done
     assert (unasked.tokens, unasked.scores) == (asked.tokens, [])
 
 
-def test_the_decoder_is_asked_where_it_may_have_something_to_choose(nano) -> None:
-    for proposals, odds in (
-        (None, (0.2, 0.8, 0.0)),  # a bundle without a readout
-        ([proposal(30, 0.05), proposal(90, 0.11)], (0.2, 0.8, 0.0)),
-        ([proposal(30, 0.05)], (0.2, 0.8, 1.0)),
-    ):
-        writing = Writing(nano[1], 0.1, 80, nano[1].object_tokens, proposals=proposals, odds=odds)
-        assert not writing.settle()
-        assert writing.tokens == [] and not writing.done
+@pytest.mark.parametrize(
+    ("chances", "floor", "odds"),
+    [
+        (None, 0.1, (0.2, 0.8, 0.0)),  # a bundle without a readout
+        ((0.05, 0.11), 0.1, (0.2, 0.8, 0.0)),
+        ((0.05, 0.11), 0.5, (0.2, 0.8, 0.0)),  # a text that is sure would name it
+        ((0.05,), 0.02, (0.2, 0.8, 0.0)),
+        ((0.05,), 0.1, (0.2, 0.8, 1.0)),
+    ],
+)
+def test_the_decoder_is_asked_where_it_may_have_something_to_choose(nano, chances, floor, odds) -> None:
+    proposals = None if chances is None else [proposal(30 + 60 * k, each) for k, each in enumerate(chances)]
+    writing = Writing(nano[1], floor, 80, nano[1].object_tokens, proposals=proposals, odds=odds)
+    assert not writing.settle()
+    assert not writing.done
+    assert writing.tokens == []
