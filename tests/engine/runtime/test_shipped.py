@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from engine.runtime import parts
 from engine.runtime.ort import OrtBackend
 from engine.runtime.predictor import Predictor
 from engine.runtime.prior import Prior
@@ -14,6 +15,10 @@ from engine.runtime.spec import Bundle
 from engine.runtime.tasks import example
 from engine.runtime.text import Answer, Request
 from engine.runtime.writing import Writing
+from engine.simulate import objects
+from engine.simulate.chips import ChipMaker, Target
+from engine.simulate.formations import lattice
+from engine.simulate.stage import PLAIN
 
 
 class Counting(OrtBackend):
@@ -33,8 +38,6 @@ def backend() -> Counting:
 
 @pytest.fixture(scope="module")
 def chips() -> list[Request]:
-    from engine.simulate.chips import ChipMaker
-
     maker = ChipMaker(20261201)
     drawn = (maker.make(index)[0] for index in range(24))
     return [Request("detection", (pixels,), (Prior.absent(),)) for pixels in drawn]
@@ -98,3 +101,38 @@ def test_answers_do_not_depend_on_how_many_are_written_side_by_side(
     for batch, rows in ((1, 1), (3, 4), (16, 16)):
         monkeypatch.setattr(backend, "batch", batch)
         assert alike(Predictor(Bundle.open(), backend, rows=rows).ask(chips), expected)
+
+
+def anchorage(seed: int, rows: int = 7, pitch_m: float = 170.0) -> tuple[Request, list[Target]]:
+    """A chip with ships of 60 m at anchor in rows, more than an answer holds."""
+
+    class Crowded(ChipMaker):
+        def _populate(self, rng, draft, kind):
+            draft.coast = None
+            for line, sample in lattice((62.5, 62.5), rows, rows, (pitch_m, pitch_m), 0.0):
+                axis = 20 + rng.normal(0, 10)
+                ship = objects.draw_ship(rng, PLAIN, length_m=60.0, axis_deg=axis, moving=False)
+                self._put(rng, draft, ship, line, sample)
+
+    pixels, truth, *_ = Crowded(seed, PLAIN).make(0)
+    return Request("detection", (pixels,), (Prior.absent(),)), truth
+
+
+def found(answer: Answer, truth: list[Target]) -> int:
+    """How many ships have a box's centre within 4 px."""
+    boxes = np.array([item.box_px for item in answer.objects])
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
+    places = np.array([(each.sample_px, each.line_px) for each in truth])
+    return int((np.linalg.norm(centres[:, None] - places, axis=2).min(axis=0) < 4).sum())
+
+
+def test_an_anchorage_too_full_for_one_answer_is_found_in_four_parts(backend: Counting) -> None:
+    request, truth = anchorage(5)
+    predictor = Predictor(Bundle.open(), backend)
+    (alone,) = predictor.ask([request])
+    assert alone.outcome == "saturated"
+    assert len(alone.objects) < len(truth) == 49
+    (joined,) = parts.ask(predictor, [request])
+    assert joined.outcome == "complete"
+    assert found(joined, truth) > found(alone, truth)
+    assert found(joined, truth) >= 44
