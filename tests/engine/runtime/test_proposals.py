@@ -204,3 +204,28 @@ def test_the_decoder_is_asked_where_it_may_have_something_to_choose(nano, chance
     assert not writing.settle()
     assert not writing.done
     assert writing.tokens == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 24), st.sampled_from([40, 80, 384]))
+def test_whatever_decoder_and_tower_say_a_list_names_proposals_once(
+    nano, seed: int, count: int, limit: int
+) -> None:
+    tokenizer, grammar = nano
+    rng = np.random.default_rng(seed)
+    given_ = []
+    for _ in range(count):
+        x, y = (int(each) for each in rng.integers(0, SIZE - 1, 2))
+        box = (x, y, int(rng.integers(x + 1, SIZE + 1)), int(rng.integers(y + 1, SIZE + 1)))
+        given_.append(Proposal(box, dict(zip(LABELS, rng.uniform(0, 1, 3).tolist(), strict=True))))
+    writing = Writing(grammar, 0.1, limit, grammar.object_tokens, proposals=list(given_))
+    while not writing.done and not (not writing.tokens and writing.settle()):
+        writing.advance(rng.normal(0, 4, tokenizer.get_vocab_size()).astype(np.float32))
+    named = parse_detections(grammar.text(writing.tokens))
+    assert len(named) == len(writing.scores) <= count
+    assert len(writing.tokens) <= limit
+    assert all(0 < score < 1 for score in writing.scores)
+    left = [each.box for each in given_]
+    for label, box in named:
+        assert label in LABELS
+        left.remove(tuple(box))
