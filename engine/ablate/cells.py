@@ -105,13 +105,21 @@ class Cell:
 
 
 def cells(settings: AblationSettings) -> list[Cell]:
-    """Return the cells: fusions by dial; at the middle dial, one stage, and a prior shuffled in training."""
+    """Return the cells of each seed.
+
+    What is shipped at every dial, the other kinds at the first and the last; at the middle one, one stage,
+    and a prior shuffled in training. Without a prior it does not matter what one would tell: once.
+    """
     fusions = settings.fusions or tuple(FUSIONS)
-    dials, middle = settings.bits, settings.bits[len(settings.bits) // 2]
+    dials = settings.bits
+    first, middle, last = dials[0], dials[len(dials) // 2], dials[-1]
     found: list[Cell] = []
     for seed in settings.seeds:
+        if NONE in fusions:
+            found.append(Cell(NONE, 2, "off", first, seed))
         for bits in dials:
-            found += [Cell(kind, 2, "off" if kind == NONE else "on", bits, seed) for kind in fusions]
+            kinds = [kind for kind in fusions if kind == PLAIN or (kind != NONE and bits in (first, last))]
+            found += [Cell(kind, 2, "on", bits, seed) for kind in kinds]
         if PLAIN in fusions:
             found.append(Cell(PLAIN, 1, "on", middle, seed))
             found.append(Cell(PLAIN, 2, "shuffled", middle, seed))

@@ -47,8 +47,8 @@ def summarise(results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) 
                 row[use][name] = number(float(np.mean(made[use][name])))
                 row[use][f"{name}_95"] = interval(drawn[use][name])
         rows.append(row)
+    none = next((drawn for key, drawn in drawn_by.items() if key[1] == "none"), None)
     for row in rows:
-        none = drawn_by.get((row["bits"], "none", 2, "off"))
         own = drawn_by[(row["bits"], row["fusion"], row["stages"], row["prior"])]
         if none is not None and row["fusion"] != "none":
             gap = own["on"]["sea"] - none["on"]["sea"]

@@ -121,13 +121,14 @@ def calibrate(
     """Fit a calibration of the objects' scores on validation data, and write a bundle that holds it."""
     from rich.progress import Progress
 
-    from engine.evaluate.recalibrate import CHANGE, recalibrate
+    from engine.evaluate.change_odds import TASK
+    from engine.evaluate.recalibrate import recalibrate
     from engine.runtime.spec import Bundle
 
     if method not in ("logistic", "table"):
         raise InputError(f"got method {method!r}, expected logistic or table")
     with Progress(transient=True) as bars:
-        knows = CHANGE in Bundle.open(bundle).manifest.tasks
+        knows = TASK in Bundle.open(bundle).manifest.tasks
         items, data = _items(dataset, chips, seed, bars, pairs if knows else 0)
         bar = bars.add_task("asking", total=len(items))
         made = recalibrate(
@@ -138,6 +139,9 @@ def calibrate(
         f"{out}: bundle {made.bundle_id}, calibrated on {facts['objects']} objects of {data}; on the same "
         f"objects the expected error was {facts['expected_error_before']}, is {facts['expected_error_after']}"
     )
+    changes = made.manifest.tasks[TASK].calibration if knows else None
+    if changes is not None and changes.fitted:
+        typer.echo(f"changes: {json.dumps(changes.fitted)}")
 
 
 def xview3(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +13,16 @@ import numpy as np
 from engine.errors import InputError
 from engine.evaluate.asking import AS_IS, Asks, ask
 from engine.evaluate.calibration import expected_error, fit
+from engine.evaluate.change_odds import TASK, TOWER_ALONE, chances_of, fit_odds
 from engine.evaluate.detection import pairings, things
 from engine.evaluate.items import Item
 from engine.evaluate.metrics import Question
-from engine.evaluate.score import change_of
 from engine.runtime.backend import load_backend
+from engine.runtime.changes import ChangeOdds
 from engine.runtime.predictor import Predictor
-from engine.runtime.spec import MANIFEST, Bundle, Calibration
+from engine.runtime.spec import MANIFEST, READOUT, Bundle, Calibration
 
 _ANY = Question(None)
-CHANGE = "change"
 
 
 def measured(engine: Asks, items: Sequence[Item], progress: Callable[[int], None] | None = None) -> Any:
@@ -33,19 +34,6 @@ def measured(engine: Asks, items: Sequence[Item], progress: Callable[[int], None
     for pairing in found:
         for outcome, thing in zip(_ANY.outcomes(pairing), pairing.predicted, strict=True):
             rows.append((thing.score, outcome == "hit"))
-    return np.array(rows, np.float64).reshape(-1, 2)
-
-
-def measured_changes(
-    engine: Asks, items: Sequence[Item], progress: Callable[[int], None] | None = None
-) -> Any:
-    """Return score and rightness of what an engine says of every place of some pairs, [K, 2]."""
-    answered = ask(engine, items, ("change",), (), progress)
-    rows = [
-        (said.score, said.change == change)
-        for _, _, right, answer in answered.asked("change", AS_IS)
-        for said, change in zip(answer.places, change_of(right).changes, strict=True)
-    ]
     return np.array(rows, np.float64).reshape(-1, 2)
 
 
@@ -83,12 +71,29 @@ def recalibrate(
     score, hit = measured(raw, items, progress).T
     facts = {"data": data, "objects": len(score), "from": opened.bundle_id, "method": method}
     objects = _fitted(score, hit, method, facts)
-    changes = None
-    if CHANGE in opened.manifest.tasks and any(item.ask(CHANGE) for item in items):
-        score, hit = measured_changes(raw, items, progress).T
-        facts = {"data": data, "places": len(score), "from": opened.bundle_id, "method": method}
-        changes = _fitted(score, hit, method, facts)
-    return write_calibrated(opened, objects, out, changes)
+    if TASK not in opened.manifest.tasks or not any(item.ask(TASK) for item in items):
+        return write_calibrated(opened, objects, out)
+    return write_calibrated(opened, objects, out, *_changes(raw, items, data, method, progress))
+
+
+def _changes(
+    raw: Predictor,
+    items: Sequence[Item],
+    data: str,
+    method: Literal["logistic", "table"],
+    progress: Callable[[int], None] | None,
+) -> tuple[Calibration, ChangeOdds | None]:
+    """Return the calibration of what is said of changes, and the odds where the tower has a say."""
+    text, right = chances_of(raw, items, progress)
+    facts = {"data": data, "places": len(right), "from": raw.bundle.bundle_id}
+    if READOUT not in raw.manifest.files:
+        facts["method"] = method
+        return _fitted(text.max(axis=1), text.argmax(axis=1) == right, method, facts), None
+    bare = raw.manifest.model_copy(update={"change_odds": TOWER_ALONE})
+    tower, _ = chances_of(Predictor(replace(raw.bundle, manifest=bare), raw.backend), items, progress)
+    odds, more = fit_odds(text, tower, right)
+    # fitted by their likelihood, the chances are probabilities already
+    return Calibration(fitted=facts | {"method": "odds of text and tower"} | more), odds
 
 
 def _fitted(score: Any, hit: Any, method: Literal["logistic", "table"], facts: dict[str, Any]) -> Calibration:
@@ -105,7 +110,11 @@ def _fitted(score: Any, hit: Any, method: Literal["logistic", "table"], facts: d
 
 
 def write_calibrated(
-    bundle: Bundle, calibration: Calibration, out: Path, changes: Calibration | None = None
+    bundle: Bundle,
+    calibration: Calibration,
+    out: Path,
+    changes: Calibration | None = None,
+    odds: ChangeOdds | None = None,
 ) -> Bundle:
     """Write a bundle with other calibrations; golden answers keep the model's own scores.
 
@@ -114,6 +123,7 @@ def write_calibrated(
         calibration: of objects.
         out: the new bundle's folder.
         changes: of places of a change; without it, what the bundle has.
+        odds: of text and tower for changes; likewise.
     """
     out.mkdir(parents=True, exist_ok=True)
     for name in bundle.manifest.files:
@@ -127,6 +137,9 @@ def write_calibrated(
         else task
         for name, task in bundle.manifest.tasks.items()
     }
-    manifest = bundle.manifest.model_copy(update={"calibration": calibration, "tasks": tasks})
+    update = {"calibration": calibration, "tasks": tasks}
+    if odds is not None:
+        update["change_odds"] = odds
+    manifest = bundle.manifest.model_copy(update=update)
     (out / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Bundle.open(out)

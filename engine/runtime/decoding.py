@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.runtime.backend import Backend, Cache, Step
+from engine.runtime.changes import ChangeOdds, by_tower, seen_at
+from engine.runtime.forms import CHANGES
 from engine.runtime.image import patches, scale_pixels
 from engine.runtime.prompts import Prompt
 from engine.runtime.proposals import Readout
@@ -123,10 +125,20 @@ class Decoding:
         return Step(ids, np.concatenate(seen), index, positions, np.zeros_like(lengths), lengths)
 
     def _propose(self, row: Row, visual: NDArray[np.float32]) -> None:
-        """Give a list of objects what the tower sees to choose from."""
-        task = self._manifest.tasks[row.request.task]
-        if self._readout is not None and task.answer == "detections" and len(row.request.chips) == 1:
-            row.writing.proposals = self._readout.proposals(visual, self._manifest.chip.enlarged_px)
+        """Give a list what the tower sees to choose from, and a change what it sees at the places."""
+        if self._readout is None:
+            return
+        request, chip = row.request, self._manifest.chip
+        form = self._manifest.tasks[request.task].answer
+        if form == "detections" and len(request.chips) == 1:
+            row.writing.proposals = self._readout.proposals(visual, chip.enlarged_px)
+        elif form == "change" and self._manifest.change_odds is not None and request.known:
+            odds = ChangeOdds(*self._manifest.change_odds)
+            both = [self._readout.proposals(each, chip.enlarged_px) for each in np.split(visual, 2)]
+            scale = chip.enlarged_px / chip.size_px
+            seen = np.array([[seen_at(one, place, scale) for one in both] for place in request.known])
+            row.writing.looked = [dict(zip(CHANGES, each, strict=True)) for each in by_tower(seen, odds)]
+            row.writing.text_power = odds.text
 
     def _look(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return the visual tokens of all chips of some requests, [N, C]; vision has batches of its own."""

@@ -193,6 +193,8 @@ class Manifest(_Frozen):
         score_coordinates: power of the coordinates' probability in a score; 0 leaves it out.
         score_odds: weights of the log odds of text and tower in the score of an object that the tower
             proposed, and what is added.
+        change_odds: how what the tower sees at the places of a change is put together with the text
+            (``engine.runtime.changes.ChangeOdds``); without them, text alone decides.
         parity: what each precision is allowed; TOLERANCES for those that are not stated.
     """
 
@@ -213,6 +215,7 @@ class Manifest(_Frozen):
     training: dict[str, Any] = Field(default_factory=dict)
     score_coordinates: float = Field(default=0.0, ge=0, le=4)
     score_odds: tuple[_Weight, _Weight, float] = (0.2, 0.8, 0.0)
+    change_odds: tuple[_Weight, _Weight, float, float] | None = None
     parity: dict[str, Tolerance] = Field(default_factory=dict)
 
     def tolerance(self, precision: str) -> Tolerance:
@@ -270,10 +273,11 @@ class Bundle:
         return bundle
 
     def uncalibrated(self) -> Bundle:
-        """Return the same bundle with every score left as the model gives it."""
+        """Return the same bundle with every score left as the model gives it, changes told by text alone."""
         plain: dict[str, Any] = {"calibration": Calibration()}
         tasks = {name: task.model_copy(update=plain) for name, task in self.manifest.tasks.items()}
-        return replace(self, manifest=self.manifest.model_copy(update=plain | {"tasks": tasks}))
+        bare = plain | {"tasks": tasks, "change_odds": None}
+        return replace(self, manifest=self.manifest.model_copy(update=bare))
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the manifest lists.

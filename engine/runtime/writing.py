@@ -8,12 +8,14 @@ say nearly the same. Of an answer out of a closed set, the probability among the
 where a token alone decides, that of each option.
 
 Where the vision tower proposes objects (``engine.runtime.proposals``), a list is written out of these and
-ends with them: the decoder's first number chooses the next one, and the odds of both make its score.
+ends with them: the decoder's first number chooses the next one, and the odds of both make its score. Of a
+change, it may say how likely each place is occupied (``engine.runtime.changes``).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -47,6 +49,9 @@ class Writing:
         saturated: whether the length limit ended the answer.
         log_chance: log of the probability of what was chosen out of closed sets.
         chances: of each option, for each choice that one token decides.
+        looked: for each such choice, in order, log chances of its options by the tower; none where it says
+            nothing.
+        text_power: of the decoder's chances where the tower says something.
     """
 
     grammar: Grammar
@@ -59,6 +64,8 @@ class Writing:
     saturated: bool = False
     log_chance: float = 0.0
     chances: list[dict[str, float]] = field(default_factory=list)
+    looked: Sequence[Mapping[str, float]] = ()
+    text_power: float = 1.0
     coordinates: float = 0.0
     proposals: list[Proposal] | None = None
     odds: tuple[float, float, float] = (0.2, 0.8, 0.0)
@@ -128,6 +135,8 @@ class Writing:
         chooses_box = bool(self.proposals) and self._named is None and bool(state.digits.any())
         if chooses_box or (self._named is not None and state.labels):
             return self._choose_proposed(state, np.maximum(weights, 0))
+        if state.options and self.looked:
+            weights = self._with_tower(state, weights)
         best = int(np.argmax(weights))
         if state.labels:
             self.scores[-1] *= float(weights[best] / weights.sum())
@@ -191,6 +200,13 @@ class Writing:
         self.scores[-1] = sigmoid(self._odds(self.scores[-1] * float(share[best]), float(seen[best])))
         self._named = None
         return int(state.tokens[best])
+
+    def _with_tower(self, state: State, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the options' weights with what the tower says of them."""
+        told = self.looked[len(self.chances)]
+        log = np.array([told[option] for option in state.options])
+        both: NDArray[np.float64] = (weights / weights.max()) ** self.text_power * np.exp(log - log.max())
+        return both
 
     def _note(self, state: State, chances: NDArray[np.float64], best: int) -> None:
         """Keep the probabilities of a choice out of a closed set."""
