@@ -13,7 +13,8 @@ may add:
 - ``site``: where it is, so that splits are disjoint; ``truth``: what is known of the objects.
 
 An ``aef`` file is an npz of ``features`` float32 [S, 64] and ``positions`` float32 [S, 2], order (y, x),
-0 to 1; ours may add ``mask`` bool [S]. File names are relative to the folder of the JSON lines.
+0 to 1; ours may add ``mask`` bool [S], and may hold two years: ``features`` [S, 128], the newest first. File
+names are relative to the folder of the JSON lines.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
-from engine.runtime.prior import PRIOR_DIM, Prior
+from engine.runtime.prior import PRIOR_DIM, YEARS, Prior
 from engine.runtime.text import Place
 
 
@@ -241,10 +242,11 @@ def _read_prior(record: Record, name: str) -> Prior:
             f"{where}: {error}; expected an npz of features [S, 64], positions [S, 2]"
         ) from error
     count = len(features)
-    if features.shape != (count, PRIOR_DIM) or positions.shape != (count, 2) or mask.shape != (count,):
+    widths = [(count, PRIOR_DIM * years) for years in YEARS]
+    if features.shape not in widths or positions.shape != (count, 2) or mask.shape != (count,):
         shapes = (features.shape, positions.shape, mask.shape)
         raise DatasetError(
-            f"{where}: got features, positions, mask of {shapes}, expected [S, 64], [S, 2], [S]"
+            f"{where}: got features, positions, mask of {shapes}, expected [S, 64] or [S, 128], [S, 2], [S]"
         )
     valid = mask.astype(np.bool_)
     if not count or not np.isfinite(features[valid]).all():

@@ -29,6 +29,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(help="Threads; all cores without it.")] = None,
     threshold: Annotated[float, typer.Option(help="Score from which an object counts.")] = 0.5,
     controls: Annotated[bool, typer.Option(help="Ask again under the controls.")] = True,
+    task: Annotated[list[str] | None, typer.Option(help="Ask this task alone; repeat.")] = None,
     baseline: Annotated[
         list[Path] | None, typer.Option(help="Trained by `fusar-engine baseline`; may be repeated.")
     ] = None,
@@ -49,14 +50,17 @@ def evaluate(
         raise InputError(f"got threshold {threshold}, expected 0 to 1")
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
+    if unknown := set(task or ()) - set(manifest.tasks):
+        raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(manifest.tasks)}")
+    tasks = task or list(manifest.tasks)
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0, frozen)
+        items, data = _items(dataset, chips, seed, bars, pairs if "change" in tasks else 0, frozen)
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
             predictor,
             items,
-            list(manifest.tasks),
+            tasks,
             tuple(CONTROLS) if controls else (),
             lambda n: bars.update(bar, advance=n),
         )

@@ -11,8 +11,8 @@ from PIL import Image
 
 from engine.data.chipfolder import land_cover, read_chips, write_triplets
 from engine.data.embeddings import Embeddings
-from engine.data.records import read_records
-from engine.errors import DatasetError
+from engine.data.records import load_priors, read_records
+from engine.errors import DatasetError, InputError
 from engine.runtime.prior import Prior
 from engine.runtime.text import parse_detections
 from engine.simulate import landcover
@@ -145,3 +145,27 @@ def test_the_prior_tells_what_covers_the_land() -> None:
     assert land_cover(Prior.from_bytes(raw, 2021)) == "trees"
     assert land_cover(Prior.from_bytes(np.where(labels > 0, -128, raw).astype(np.int8), 2021)) is None
     assert land_cover(Prior.absent()) is None
+
+
+def test_two_years_are_the_newest_and_the_one_before(folder, tmp_path) -> None:
+    from rasterio.warp import transform
+
+    tiles = [tile(tmp_path, year, year - 2000, True) for year in (2018, 2020, 2021)]
+    (tmp_path / "index.json").write_text(json.dumps({"version": 1, "tiles": tiles}))
+    lon, lat = transform("EPSG:32632", "EPSG:4326", [400_035.0] * 36, [5_559_965.0] * 36)
+    where = np.stack([lon, lat], axis=1)
+    both = Embeddings(tmp_path).prior(where, 2022, years=2)
+    assert (both.status, both.years, both.year) == ("full", 2, 2021)
+    np.testing.assert_allclose(both.vectors[:, 0], (21 / 127.5) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(both.vectors[:, 64], (20 / 127.5) ** 2, rtol=1e-6)
+    alone = Embeddings(tmp_path).prior(where, 2021, years=2)  # of 2020; 2019 is missing
+    assert (alone.status, alone.years) == ("absent", 2)
+    chips = read_chips(folder([line(0, anchors=where.tolist(), land_fraction=0.5)]))
+    for years in (1, 2):
+        out = tmp_path / str(years)
+        out.mkdir()
+        write_triplets(chips, out, Embeddings(tmp_path), 252, years=years)
+        (prior,) = load_priors(read_records(out / "stage2.jsonl")[0])
+        assert prior.years == years and prior.status == "full"
+    with pytest.raises(InputError, match="1 or 2"):
+        write_triplets(chips, out, None, 252, years=3)

@@ -130,3 +130,14 @@ def test_image_that_is_not_square(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match="square"):
         load_images(Record("a", ("a.png",), (None,), 252, "q", "a", folder=tmp_path))
+
+
+def test_a_prior_of_two_years_is_read(tmp_path: Path) -> None:
+    features = np.random.default_rng(1).normal(size=(3, 128)).astype(np.float32)
+    write_prior(tmp_path / "p.npz", Prior(features, np.eye(3, 2, dtype="f4"), np.ones(3, np.bool_), 2022))
+    record = Record("a", ("a.png",), ("p.npz",), 252, "q", "a", folder=tmp_path)
+    (back,) = load_priors(record)
+    assert back.years == 2 and np.array_equal(back.vectors, features)
+    np.savez(tmp_path / "p.npz", features=features[:, :100], positions=np.eye(3, 2))
+    with pytest.raises(DatasetError, match="128"):
+        load_priors(record)

@@ -179,3 +179,19 @@ def test_units_before_the_merger_share_their_tokens_field() -> None:
     got = made(units, vectors, positions, mask, GRID)
     assert torch.allclose(got[:, :, 0], made(tokens, vectors, positions, mask, GRID))
     assert torch.allclose(got[:, :, 1], made(2 * tokens, vectors, positions, mask, GRID))
+
+
+def test_a_year_more_changes_nothing_until_it_is_learned() -> None:
+    made = module("fusar")
+    tokens, vectors, positions, mask = given()
+    before = made(tokens, vectors, positions, mask, GRID)
+    both = torch.cat([vectors, torch.randn_like(vectors)], dim=-1)
+    with pytest.raises(InputError, match="expected 64"):
+        made(tokens, both, positions, mask, GRID)
+    made.widen(2)
+    assert made.config.years == 2
+    torch.testing.assert_close(made(tokens, both, positions, mask, GRID), before)
+    with pytest.raises(InputError, match="expected 128"):
+        made(tokens, vectors, positions, mask, GRID)
+    made(tokens, both, positions, mask, GRID).square().sum().backward()
+    assert made.mlp[0].weight.grad[:, PRIOR_DIM:].abs().max() > 0  # and it can be learned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,10 +16,11 @@ import torch
 
 from engine.data.records import read_records
 from engine.data.triplets import Collate, TripletDataset
-from engine.errors import ArtifactError, InputError
+from engine.errors import ArtifactError, DatasetError, InputError
+from engine.export.bundle import export
 from engine.model.checkpoint import merge, open_model
 from engine.model.fusar import PriorBatch, load_fusar
-from engine.train.config import LoraSettings, TrainConfig
+from engine.train.config import LoraSettings, TlmSettings, TrainConfig
 from engine.train.loop import Order, rate, train
 
 LORA = LoraSettings(r=2, alpha=4, dropout=0.1)
@@ -212,3 +214,24 @@ def test_two_processes_end_with_the_weights_of_one(base: Path, data: Path, tmp_p
     apart = torch.cat([(two[name] - value).abs().flatten() for name, value in one.items()])
     assert (apart < 2e-5).float().mean() > 0.99
     assert apart.max() < 5e-4
+
+
+def test_a_modulation_learns_from_two_years(base: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["features"] = np.concatenate([arrays["features"], arrays["features"][::-1]], axis=1)
+        np.savez(path, **arrays)
+    config = replace(BOTH, steps=2, tlm=TlmSettings(years=2, prior_dropout=0.0))
+    run = train(config, folder, str(base), tmp_path / "one")
+    two = train(replace(BOTH, stage=2, steps=1), folder, str(run), tmp_path / "two")
+    for each in (run, two):
+        tlm = open_model(str(each)).model.tlm
+        assert tlm.config.years == 2
+        assert tlm.mlp[0].weight[:, 64:].abs().max() > 0
+    with pytest.raises(DatasetError, match="--years 2"):
+        train(config, data, str(base), tmp_path / "wrong")
+    with pytest.raises(InputError, match="one year"):
+        export(merge(two, tmp_path / "merged"), tmp_path / "bundle")
