@@ -23,7 +23,7 @@ from engine.data.embeddings import Embeddings
 from engine.data.records import Record, write_prior, write_records
 from engine.data.simulated import COVERS, check_size, truth_of
 from engine.errors import DatasetError, InputError
-from engine.runtime.image import CHIP_PX
+from engine.runtime.image import CHIP_PX, channel_stamp
 from engine.runtime.prior import ANCHORS, PRIOR_DIM, YEARS, Prior
 from engine.runtime.text import LABELS, QUESTIONS
 from engine.simulate import landcover
@@ -86,7 +86,7 @@ def read_chips(folder: Path) -> list[Chip]:
     """Read a chip folder.
 
     Raises:
-        DatasetError: the list is missing or empty, or a line is malformed.
+        DatasetError: the list is missing or empty, a line is malformed, or its chip shows other channels.
     """
     path = folder / "chips.jsonl"
     try:
@@ -111,6 +111,11 @@ def read_chips(folder: Path) -> list[Chip]:
 def _chip(line: Mapping[str, Any], folder: Path) -> Chip:
     if line["format"] != FORMAT:
         raise ValueError(f"format {line['format']!r}")
+    if line.get("channels") != channel_stamp():
+        raise DatasetError(
+            f"got chip {line['id']} in {folder} of channels {line.get('channels', 'that it does not name')}, "
+            f"expected {channel_stamp()}: cut {line['product']} anew with `fusar chips`"
+        )
     lon, lat = (float(value) for value in line["centre"])
     anchors = np.array(line["anchors"], np.float64)
     if anchors.shape != (ANCHORS**2, 2):

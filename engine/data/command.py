@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import DatasetError, InputError
+from engine.runtime.image import channel_stamp
 
 if TYPE_CHECKING:
     from engine.data.records import Record
@@ -52,7 +53,7 @@ def triplets(
             years=years,
         )
     asked = {"chips": len(listed), "size": size, "seed": seed, "held_out": held_out, "gap_km": 50}
-    asked |= {"years": years}
+    asked |= {"years": years, "channels": channel_stamp()}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
 

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
+from engine.runtime.image import channel_stamp
 from engine.runtime.prior import PRIOR_DIM, YEARS, Prior
 from engine.runtime.text import Place
 
@@ -158,12 +159,37 @@ def parse_record(line: object, folder: Path = Path(".")) -> Record:
     )
 
 
+def check_channels(folder: Path) -> None:
+    """Refuse a dataset of our own whose chips show other channels than this release's.
+
+    Its ``dataset.json`` says what they show. Datasets of others have none and are taken as they are.
+
+    Raises:
+        DatasetError: they are other ones, or it does not say.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
+    if isinstance(facts, dict) and "records" in facts and facts.get("channels") != channel_stamp():
+        raise DatasetError(
+            f"got {folder} with chips of channels {facts.get('channels', 'that it does not name')}, expected "
+            f"{channel_stamp()}: make it anew with `fusar-engine dataset`, or cut its scenes anew with "
+            "`fusar chips` and use `fusar-engine triplets`"
+        )
+
+
 def read_records(path: Path) -> list[Record]:
     """Read a file of JSON lines.
 
     Raises:
-        DatasetError: the file is missing or empty, or a line is malformed (its number is in the message).
+        DatasetError: the file is missing or empty, a line is malformed (its number is in the message), or the
+            dataset's chips show other channels.
     """
+    check_channels(path.parent)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

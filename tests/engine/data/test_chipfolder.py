@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from engine.cli import app
 from engine.data.chipfolder import land_cover, read_chips, write_triplets
 from engine.data.embeddings import Embeddings
 from engine.data.records import load_priors, read_records
 from engine.errors import DatasetError, InputError
+from engine.runtime.image import channel_stamp
 from engine.runtime.prior import Prior
 from engine.runtime.text import parse_detections
 from engine.simulate import landcover
@@ -29,6 +32,7 @@ def line(index: int, **changes) -> dict:
         "sensor": "Sentinel-1 IW",
         "bands": ["VV", "VH"],
         "spacing_m": 10.0,
+        "channels": channel_stamp(),
         "centre": [lon, lat],
         "anchors": [[lon, lat]] * 36,
         "land_fraction": 0.0,
@@ -169,3 +173,23 @@ def test_two_years_are_the_newest_and_the_one_before(folder, tmp_path) -> None:
         assert prior.years == years and prior.status == "full"
     with pytest.raises(InputError, match="1 or 2"):
         write_triplets(chips, out, None, 252, years=3)
+
+
+def test_the_command_says_what_its_chips_show(folder, tmp_path) -> None:
+    given, out = folder([line(0), line(1)]), tmp_path / "data"
+    asked = ["triplets", str(given), "--out", str(out), "--validation", "0"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((out / "dataset.json").read_text())
+    assert facts["channels"] == channel_stamp() and facts["years"] == 1
+    assert len(read_records(out / "stage1.jsonl")) == 2
+    assert isinstance(CliRunner().invoke(app, asked).exception, InputError)  # the folder is not empty
+
+
+@pytest.mark.parametrize("channels", [None, {"copolarised_db": [-32.0, 4.0], "ratio_db": [-4.0, 16.0]}])
+def test_chips_of_other_channels_are_refused(folder, channels) -> None:
+    other = line(1, channels=channels)
+    if channels is None:
+        del other["channels"]  # as folders were before they named them
+    with pytest.raises(DatasetError, match=r"P1.* anew with `fusar chips`"):
+        read_chips(folder([line(0), other]))

@@ -224,7 +224,7 @@ def test_a_modulation_learns_from_two_years(base: Path, data: Path, tmp_path: Pa
             arrays = dict(file)
         arrays["features"] = np.concatenate([arrays["features"], arrays["features"][::-1]], axis=1)
         np.savez(path, **arrays)
-    config = replace(BOTH, steps=2, tlm=TlmSettings(years=2, prior_dropout=0.0))
+    config = replace(BOTH, steps=6, tlm=TlmSettings(years=2))
     run = train(config, folder, str(base), tmp_path / "one")
     two = train(replace(BOTH, stage=2, steps=1), folder, str(run), tmp_path / "two")
     for each in (run, two):
