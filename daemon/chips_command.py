@@ -10,9 +10,9 @@ A line holds ``format``, ``id``, ``image`` (relative to the folder), ``product``
 ``sensor``, ``bands``, ``spacing_m``, ``channels`` (what they show: name and range), ``relative_orbit``,
 ``simulated``, ``cell`` [row, column], ``origin_px`` [line, sample] in the scene, ``centre`` [lon, lat],
 ``anchors`` [[lon, lat], ...] of ``engine.runtime.prior.anchor_positions``, ``land_fraction``, ``sea_db``
-(mean co-polarised sigma0 of the sea; null without any), ``labelled`` (whether ``objects`` is all there is) and ``objects``: ``label``, ``box_px``
-(edges in the chip, may leave it), ``length_m``, ``width_m``, ``contrast_db`` (null where not known) and
-``clipped``.
+(mean co-polarised sigma0 of the sea; null without any), ``labelled`` (whether ``objects`` is all there is)
+and ``objects``: ``label``, ``box_px`` (edges in the chip, may leave it), ``length_m``, ``width_m``,
+``contrast_db`` (null where not known) and ``clipped``.
 
 Labels are GeoJSON points with ``class`` (ship, platform or turbine) and, where known, ``length_m``,
 ``width_m`` and ``axis_deg`` (clockwise from north): the simulator's truth is such a file. Points with
