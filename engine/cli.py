@@ -47,6 +47,10 @@ def pretrain(
     decay: Annotated[
         bool, typer.Option(help="Let learning rates fall; without, for runs to go on from.")
     ] = True,
+    pairs: Annotated[int, typer.Option(help="Simulated pairs of chips to draw for the last step.")] = 0,
+    task_samples: Annotated[
+        int, typer.Option(help="Samples of the last step: every task, changes and questions too.")
+    ] = 0,
 ) -> None:
     """Pretrain nano, our few-million-parameter base, on simulated chips."""
     from engine.train.pretrain import PretrainConfig
@@ -64,6 +68,8 @@ def pretrain(
         start=None if start is None else str(start),
         text_every=text_every,
         decay=decay,
+        pairs=pairs,
+        task_samples=task_samples,
     )
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 

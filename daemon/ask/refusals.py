@@ -35,8 +35,8 @@ _NEVER = {
     "people": r"\b(crew|captain|people|persons?|passengers?(?! (ship|vessel|ferr))|refugees?|migrants?|"
     r"survivors?)\b",
     "intention": r"(^\s*why\b|\b(intend|intends|intention|intentions|purpose|plan(s|ning)? to|going to|"
-    r"trying to|wants? to|smuggl\w*|illegal\w*|suspicious\w*|hostile|spying|hiding|destination|"
-    r"where (is|are) (it|they|this|these|the \w+) (going|bound|headed|heading)|"
+    r"trying to|(?<!\bi )(?<!\bwe )wants? to|smuggl\w*|illegal\w*|suspicious\w*|hostile|spying|hiding|"
+    r"destination|where (is|are) (it|they|this|these|the \w+) (going|bound|headed|heading)|"
     r"where does \w+ (ship|vessel)? ?come from|will (it|they|the \w+))\b)",
     "motion": r"\b(how fast|speed|knots|underway|under way|moving|sailing (to|towards)|what course|"
     r"which (way|direction) (is|are) \w+ (sailing|moving|going))\b",

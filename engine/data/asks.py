@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data import phrases
 from engine.data.describe import description
 from engine.errors import InputError
 from engine.runtime import forms
@@ -211,55 +212,22 @@ def _nudged(box: Sequence[float], rng: np.random.Generator) -> tuple[float, floa
     return x1, y1, max(x2, x1 + 1.5), max(y2, y1 + 1.5)
 
 
-UNANSWERABLE = (
-    "Which flag does the ship at place 1 fly?",
-    "What is the name of the ship at place 1?",
-    "What is the cargo of the ships?",
-    "Where do the ships sail to?",
-    "Is the ship at place 1 fishing?",
-    "Who owns the platform?",
-)
-UNANSWERABLE_OF_TWO = (
-    *UNANSWERABLE,
-    "Is it the same ship at place 1?",
-    "Where did the ships that left go?",
-    "When exactly did the ship at place 1 arrive?",
-)
-
-
 def _chip_question(facts: ChipFacts, size_px: int, rng: np.random.Generator) -> Ask:
     """Ask a free question about a chip whose objects are known places."""
     known = [target for _, _, target in answer_objects(facts.targets, size_px)][:MAX_PLACES]
     places = [Place(_nudged(target.box_px, rng), target.class_) for target in known]
-    if rng.random() < 0.3:
-        asked, answer = str(rng.choice(UNANSWERABLE)), forms.REFUSAL
-    else:
-        asked, cites, words = _about(known, rng)
-        answer = forms.question_line(cites) + words
-    return Ask("question", asked + places_text(places, size_px / CHIP_PX), answer, tuple(places))
+    asked = [
+        phrases.Known(target.class_, place.box_px, _shown_length_m(target), clipped(target.box_px))
+        for target, place in zip(known, places, strict=True)
+    ]
+    phrase = phrases.chip_phrase(asked, len(known) == len(facts.targets), rng)
+    told = places_text(places, size_px / CHIP_PX)
+    return Ask("question", phrase.text + told, phrase.answer, tuple(places))
 
 
-def _about(known: Sequence[Target], rng: np.random.Generator) -> tuple[str, list[int], str]:
-    ordinals = range(1, len(known) + 1)
-    choice = int(rng.integers(5))
-    if choice == 0:
-        label = str(rng.choice(("ship", "platform", "turbine")))
-        found = [n for n, each in zip(ordinals, known, strict=True) if each.class_ == label]
-        return f"Which places are {label}s?", found, _how_many(len(found), label)
-    if choice == 1 and all(each.length_m is not None for each in known):
-        limit = int(rng.choice((50, 100, 150, 200)))
-        found = [n for n, each in zip(ordinals, known, strict=True)
-                 if each.class_ == "ship" and (each.length_m or 0) >= limit]  # fmt: skip
-        return f"Which ships are longer than {limit} m?", found, _how_many(len(found), "such ship")
-    if choice == 2 and known and all(each.length_m is not None for each in known):
-        longest = max(range(len(known)), key=lambda n: known[n].length_m or 0)
-        length = 10 * round((known[longest].length_m or 0) / 10)
-        return "Which object is the longest?", [longest + 1], f"It is about {length} m long."
-    if choice == 3:
-        cut = [n for n, each in zip(ordinals, known, strict=True) if clipped(each.box_px)]
-        return "Which objects reach beyond the image?", cut, _how_many(len(cut), "such object")
-    ships = [n for n, each in zip(ordinals, known, strict=True) if each.class_ == "ship"]
-    return "Are there ships?", ships, f"Yes, {len(ships)}." if ships else "No."
+def _shown_length_m(target: Target) -> float | None:
+    """Return a length that the image shows: not of what it cuts, nor a turbine's foot."""
+    return None if target.class_ == "turbine" or clipped(target.box_px) else target.length_m
 
 
 def pair_asks(
@@ -286,33 +254,6 @@ def pair_asks(
         answer = forms.change_text(changes, *counts)
         asks.append(Ask("change", QUESTIONS["change"] + told, answer, tuple(places)))
     if rng.random() < shares.get("question", 0.0):
-        asked, answer = _pair_question(changes, counts, rng)
-        asks.append(Ask("question", asked + told, answer, tuple(places)))
+        phrase = phrases.pair_phrase(changes, counts, rng)
+        asks.append(Ask("question", phrase.text + told, phrase.answer, tuple(places)))
     return asks
-
-
-def _pair_question(
-    changes: Sequence[str], counts: tuple[int, int], rng: np.random.Generator
-) -> tuple[str, str]:
-    if rng.random() < 0.3:
-        return str(rng.choice(UNANSWERABLE_OF_TWO)), forms.REFUSAL
-    words = {"appeared": "is new", "gone": "has left", "still_occupied": "is still occupied"}
-    choice = int(rng.integers(4))
-    if choice == 3:
-        before, after = counts
-        word = "More" if after > before else "Fewer" if after < before else "As many"
-        return "Are there more ships than before?", forms.question_line(
-            []
-        ) + f"{word}: {before}, then {after}."
-    change = tuple(words)[choice]
-    found = [n for n, each in enumerate(changes, start=1) if each == change]
-    noun = "place" if change == "still_occupied" else "ship"
-    return f"Which {noun} {words[change]}?", forms.question_line(found) + _how_many(
-        len(found), f"such {noun}"
-    )
-
-
-def _how_many(count: int, noun: str) -> str:
-    if count == 0:
-        return f"No {noun}."
-    return f"There is 1 {noun}." if count == 1 else f"There are {count} {noun}s."

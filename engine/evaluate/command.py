@@ -33,6 +33,12 @@ def evaluate(
     baseline: Annotated[
         list[Path] | None, typer.Option(help="Trained by `fusar-engine baseline`; may be repeated.")
     ] = None,
+    questions: Annotated[
+        int, typer.Option(help="Free questions asked with each wording that is not of training.")
+    ] = 2,
+    only: Annotated[
+        str | None, typer.Option(help="questions: those free questions and nothing else.")
+    ] = None,
 ) -> None:
     """Score an engine on every task, with controls and other detectors beside it."""
     from rich.console import Console
@@ -48,13 +54,21 @@ def evaluate(
 
     if not 0 <= threshold <= 1:
         raise InputError(f"got threshold {threshold}, expected 0 to 1")
+    if questions < 0 or only not in (None, "questions"):
+        raise InputError(f"got --questions {questions} --only {only}, expected 0 or more, and questions")
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
     if unknown := set(task or ()) - set(manifest.tasks):
         raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(manifest.tasks)}")
     tasks = task or list(manifest.tasks)
+    if only and not (questions and "question" in tasks):
+        raise InputError(f"got --only {only}, but no such questions, or a bundle without the task question")
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars, pairs if "change" in tasks else 0, frozen)
+        items, data = (
+            ([], "free questions alone")
+            if only
+            else _items(dataset, chips, seed, bars, pairs if "change" in tasks else 0, frozen)
+        )
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
@@ -68,9 +82,13 @@ def evaluate(
         requests = int(bars.tasks[bar].completed)
         other = bars.add_task("other detectors", total=len(items) * (1 + len(baseline or ())))
         found = find_all(predictor, items, baseline or (), lambda n: bars.update(other, advance=n))
+        worded = {}
+        if questions and "question" in tasks and (only or dataset is None):
+            worded["wordings"] = _worded(predictor, questions, controls, bars)
     report: dict[str, Any] = {
         "conditions": {
             "data": data,
+            "tasks": ", ".join(tasks),
             "items": len(items),
             "sites": len(set(answered.sites)),
             "bundle": f"{manifest.name} {predictor.bundle.bundle_id}",
@@ -82,7 +100,7 @@ def evaluate(
             "requests_per_s": round(requests / asking_s, 1),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         },
-        "results": score(answered, threshold, found),
+        "results": score(answered, threshold, found) | worded,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     report["pictures"] = draw(report["results"], out.parent, out.stem)
@@ -99,6 +117,7 @@ def calibrate(
         Path | None, typer.Option(help="Validation records. Without it, simulated chips.")
     ] = None,
     chips: Annotated[int, typer.Option(help="Simulated chips.")] = 1000,
+    pairs: Annotated[int, typer.Option(help="Simulated pairs, asked of a bundle that knows changes.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the chips: neither training's nor the test's.")] = 7_001,
     method: Annotated[str, typer.Option(help="logistic or table.")] = "logistic",
     backend: Annotated[str, typer.Option(help="Backend of the runtime.")] = "ort",
@@ -107,12 +126,14 @@ def calibrate(
     """Fit a calibration of the objects' scores on validation data, and write a bundle that holds it."""
     from rich.progress import Progress
 
-    from engine.evaluate.recalibrate import recalibrate
+    from engine.evaluate.recalibrate import CHANGE, recalibrate
+    from engine.runtime.spec import Bundle
 
     if method not in ("logistic", "table"):
         raise InputError(f"got method {method!r}, expected logistic or table")
     with Progress(transient=True) as bars:
-        items, data = _items(dataset, chips, seed, bars)
+        knows = CHANGE in Bundle.open(bundle).manifest.tasks
+        items, data = _items(dataset, chips, seed, bars, pairs if knows else 0)
         bar = bars.add_task("asking", total=len(items))
         made = recalibrate(
             bundle, items, data, out, method, backend, threads, lambda n: bars.update(bar, advance=n)  # type: ignore[arg-type]
@@ -169,6 +190,16 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
             f"got no scene of {found} with a truth in {truth}: names must agree up to the first dot"
         )
     return pairs
+
+
+def _worded(predictor: Any, repeats: int, controls: bool, bars: Any) -> dict[str, Any]:
+    from engine.evaluate import heldout
+
+    two = "change" in predictor.bundle.manifest.tasks  # who was never shown two images is not asked of them
+    drawing = bars.add_task("simulating", total=heldout.CHIPS + two * heldout.PAIRS)
+    cases = heldout.draw(repeats, two, lambda n: bars.update(drawing, advance=n))
+    bar = bars.add_task("free questions", total=len(cases) * (1 + controls))
+    return heldout.ask_cases(predictor, cases, controls, lambda n: bars.update(bar, advance=n))
 
 
 def _items(

@@ -34,6 +34,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         ("landcover", _landcover),
         ("description", _description),
         ("question", _question),
+        ("wordings", _wordings),
         ("change", _change),
         ("calibration", _calibration),
         ("controls", _controls),
@@ -198,6 +199,44 @@ def _question(part: Mapping[str, Any]) -> list[str]:
     }
     rows = [[name, value(part[key], "share"), str(part[key]["of"])] for key, name in names.items()]
     return ["## Free questions", "", *table(["what", "share", "of"], rows)]
+
+
+def _wordings(part: Mapping[str, Any]) -> list[str]:
+    names = {
+        "right": "right in everything",
+        "answered": "right in everything, of what the images show",
+        "cites": "the right places cited",
+        "words": "the right number, length or meaning in words",
+        "refused": "refused, of what the images cannot show",
+        "refused_wrongly": "refused, of what they show (lower is better)",
+        "majority": "right by the best constant answer of each intent",
+        "image_withheld": "right without the images",
+    }
+    every = part["all"]
+    rows = [[name, value(every[key], "share"), str(every[key]["of"])] for key, name in names.items()
+            if key in every]  # fmt: skip
+    shown = ("right", "cites", "words", "refused", "refused_wrongly", "majority", "image_withheld")
+    return [
+        "## Free questions in words not of training",
+        "",
+        f"{part['wordings']} wordings, about simulated chips and pairs.",
+        "",
+        *table(["what", "share", "of"], rows),
+        "",
+        f"What the images earn: {value(every.get('gain'), 'mean')}.",
+        "",
+        *table(
+            ["intent", "asked", *(name.replace("_", " ") for name in shown)],
+            [
+                [
+                    name.replace("_", " "),
+                    str(each["right"]["of"]),
+                    *(value(each.get(key), "share") for key in shown),
+                ]
+                for name, each in part["by_intent"].items()
+            ],
+        ),
+    ]
 
 
 def _change(part: Mapping[str, Any]) -> list[str]:

@@ -169,7 +169,10 @@ def _change(text: str, writing: Writing, places: int, calibration: Calibration) 
     changes = []
     for ordinal, (change, chances) in enumerate(zip(read.changes, writing.chances, strict=True), start=1):
         score = calibration.apply(chances[change])
-        changes.append(PlaceChange(ordinal, change, score, tuple(chances[each] for each in forms.CHANGES)))
+        # what the calibration gives to, or takes from, the change that is told, the others share
+        rest = (1 - score) / max(1 - chances[change], 1e-12)
+        told = {name: score if name == change else chance * rest for name, chance in chances.items()}
+        changes.append(PlaceChange(ordinal, change, score, tuple(told[each] for each in forms.CHANGES)))
     return {"places": tuple(changes), "counts": (read.before, read.after)}
 
 

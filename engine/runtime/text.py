@@ -138,7 +138,7 @@ class PlaceChange:
         place: ordinal, from one.
         change: one of ``engine.runtime.forms.CHANGES``.
         score: probability of that change, calibrated.
-        chances: of each of CHANGES, as the model gave them; their sum is 1.
+        chances: of each of CHANGES, calibrated likewise; their sum is 1.
     """
 
     place: int

@@ -141,7 +141,7 @@ class Pretrainer(nn.Module):
         number = (self.value_of[target] >= 0) & (owner[asked] >= 0)
         value = self.value_of[target[number]]
         words = -log_p[~number].gather(1, target[~number][:, None]).sum()
-        soft = self._soft(log_p[number], value)
+        soft = self.soft(log_p[number], value)
         loss = (words + soft.sum()) / len(target)
         said = logits[number][:, self.number_ids].argmax(1)
         facts = {
@@ -154,7 +154,7 @@ class Pretrainer(nn.Module):
         if some.any():
             at_image = hidden.reshape(-1, width)[cells][some]
             named = base.lm_head(self.coordinates(at_image).view(-1, width)).float().log_softmax(-1)
-            loss = loss + 0.5 * self._soft(named, edges[some].reshape(-1)).mean()
+            loss = loss + 0.5 * self.soft(named, edges[some].reshape(-1)).mean()
         points = owner >= 0
         if points.any():
             keys = self.key(middle.reshape(-1, width)[cells])
@@ -163,13 +163,29 @@ class Pretrainer(nn.Module):
             facts["pointer"] = _mean((score.argmax(1) == owner[points]).float())
         return loss, facts
 
-    def _soft(self, log_p: Tensor, value: Tensor) -> Tensor:
+    def soft(self, log_p: Tensor, value: Tensor) -> Tensor:
         """Cross-entropy against a narrow Gaussian around a number, [n]."""
         step = torch.arange(-4, 5)
         near = value[:, None] + step
         weight = torch.exp(-0.5 * (step / _SOFT_SD) ** 2) * ((near >= 0) & (near <= IMAGE_PX))
         weight = weight / weight.sum(1, keepdim=True)
         return -(weight * log_p.gather(1, self.number_ids[near.clamp(0, IMAGE_PX)])).sum(1)
+
+
+def positions(model: FusarGpt, ids: Tensor) -> Tensor:
+    """Return M-RoPE positions, [3, B, T], of prompts with any images; as ``FusarGpt.positions``, faster."""
+    places = ids == model.base.config.image_token_id
+    tokens = model.image_tokens
+    side = math.isqrt(tokens)
+    index = torch.arange(ids.shape[1])[None].expand_as(ids)
+    seen = places.cumsum(1)  # image tokens up to here, this one included
+    text = index - seen // tokens * (tokens - side)
+    ordinal = (seen - 1).clamp(min=0)
+    inside = ordinal % tokens
+    first = index - inside - ordinal // tokens * (tokens - side)
+    rows = torch.where(places, first + inside // side, text)
+    cols = torch.where(places, first + inside % side, text)
+    return torch.stack([torch.where(places, first, text), rows, cols])
 
 
 def _mean(values: Tensor) -> float:

@@ -3,7 +3,9 @@
 1. ``vision``: the tower alone, by a dense loss through a fixed linear interface;
 2. ``decoder``: the language model alone, on symbols written through the same interface;
 3. ``joint``: both, on chips with their priors through the modulation, and with a share of
-   the other tasks about one chip.
+   the other tasks about one chip;
+4. ``tasks``, where asked for: the decoder alone, tower and modulation held still, on every task, changes
+   between two chips and free questions among them.
 
 The first two need nothing of each other and run side by side where there are two workers; the third, and
 vision where it runs alone, average gradients over the workers. The modulation learns in the third, where
@@ -16,7 +18,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +29,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from engine.errors import DatasetError
-from engine.model.fusar import FusarGpt, new_fusar, save_fusar
+from engine.model.fusar import new_fusar, save_fusar
 from engine.model.nano import IMAGE_PX, build_nano, number_ids
 from engine.runtime.image import enlargement
 from engine.runtime.prior import anchor_positions
-from engine.simulate.chips import ChipSet, make_chips
-from engine.simulate.objects import TRAINING
+from engine.simulate.chips import ChipSet
 from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
-from engine.train.nano_losses import Pretrainer
+from engine.train.nano_chips import draw_chips, load_chips
+from engine.train.nano_decoder import bank, patches, train_tasks
+from engine.train.nano_losses import Pretrainer, positions
+from engine.train.nano_steps import average_gradients, optimisers, schedule
 
 _MEETING = "joint.rendezvous"
 _KEEP_EVERY = 200  # steps between weights left behind to look at; a run does not go on from them
-_TLM_RATE = 5e-4
 _DENSE_WEIGHT = 1.0  # in the third step: a list is no better than what vision sees
 
 
@@ -60,6 +63,8 @@ class PretrainConfig:
         text_every: in the third step, one batch of so many goes through the decoder, the others through
             vision alone: a list is no better than what vision sees, and vision alone is twice as fast.
         decay: whether learning rates fall at a step's end; without, for a run that another goes on from.
+        pairs: simulated pairs of chips to draw for the last step.
+        task_samples: samples of the last step, over all workers; with 0 the step is left out.
     """
 
     chips: int = 24_000
@@ -74,11 +79,15 @@ class PretrainConfig:
     start: str | None = None
     text_every: int = 1
     decay: bool = True
+    pairs: int = 0
+    task_samples: int = 0
 
     def __post_init__(self) -> None:
         """Check what would fail late."""
         if min(self.chips, self.batch, self.workers, self.text_every) < 1:
             raise DatasetError("got chips, batch, workers or text_every below 1, expected at least 1 of each")
+        if self.task_samples and self.pairs < self.workers:
+            raise DatasetError("got task samples without pairs, expected some for each worker")
         if self.start is not None and not (Path(self.start) / "joint.pt").is_file():
             raise DatasetError(f"{self.start} holds no joint.pt: expected the folder of a finished run")
 
@@ -103,6 +112,8 @@ def pretrain(out: Path, config: PretrainConfig, say: Callable[[str], None] = pri
         _run("vision", out, config, config.workers if config.vision_samples else 1, say)
         _run("decoder", out, config, 1, say)
     _run("joint", out, config, config.workers, say)
+    if config.task_samples:
+        _run("tasks", out, config, config.workers, say)
     _save(out, config)
     return out / "checkpoint"
 
@@ -134,45 +145,23 @@ def _job(index: int, jobs: list[tuple[str, int, int]], out: Path, config: Pretra
     step, rank, world = jobs[index]
     torch.set_num_threads(1)
     if step == "chips":
-        _draw_chips(out, config, rank, world)
+        share = config.chips // world
+        draw_chips(out / _result(step, rank, world), share, config.seed, rank * share)
         return
     if world > 1:
         meeting = (out / _MEETING).resolve()
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
-    _Trainer(step, out, config, rank, world).run()
+    trainer = _Trainer(step, out, config, rank, world)
+    if step == "tasks":
+        trainer.run_tasks()
+    else:
+        trainer.run()
     if world > 1:
         dist.destroy_process_group()
 
 
-def _draw_chips(out: Path, config: PretrainConfig, rank: int, world: int) -> None:
-    share = config.chips // world
-    chips = make_chips(share, config.seed, start=rank * share, stats=TRAINING)
-    place = out / _result("chips", rank, world)
-    part = place.with_suffix(".part.npz")
-    np.savez(
-        part,
-        pixels=chips.pixels,
-        prior=chips.prior,
-        land_fraction=chips.land_fraction,
-        truth=np.array([*chips.truth, None], object)[:-1],
-        context=np.array([*chips.context, None], object)[:-1],
-    )
-    part.rename(place)
-
-
-def load_chips(out: Path, config: PretrainConfig) -> ChipSet:
-    """Read back the chips of a run (our own files: truth is pickled in them)."""
-    parts = [
-        np.load(out / _result("chips", rank, config.workers), allow_pickle=True)
-        for rank in range(config.workers)
-    ]
-    return ChipSet(
-        pixels=np.concatenate([part["pixels"] for part in parts]),
-        truth=[targets for part in parts for targets in part["truth"]],
-        land_fraction=np.concatenate([part["land_fraction"] for part in parts]),
-        prior=np.concatenate([part["prior"] for part in parts]),
-        context=[context for part in parts for context in part["context"]],
-    )
+def _chips(out: Path, config: PretrainConfig) -> ChipSet:
+    return load_chips([out / _result("chips", rank, config.workers) for rank in range(config.workers)])
 
 
 def build(config: PretrainConfig) -> tuple[Pretrainer, Any]:
@@ -190,12 +179,15 @@ class _Trainer:
         self.step, self.out, self.config, self.rank, self.world = step, out, config, rank, world
         self.net, tokenizer = build(config)
         share = config.other_share if step == "joint" else 0.0
-        self.bank = ChipBank(load_chips(out, config), tokenizer, config.seed * 1000 + rank, share)
+        self.tokenizer, self.chips = tokenizer, _chips(out, config)
+        self.bank = ChipBank(self.chips, tokenizer, config.seed * 1000 + rank, share)
         self.enlarge = torch.from_numpy(np.ascontiguousarray(enlargement(126, IMAGE_PX)))
         if step == "joint":
             vision, decoder = (torch.load(out / f"{s}.pt", weights_only=True) for s in ("vision", "decoder"))
             state = {name: vision[name] if ".visual." in name else decoder[name] for name in decoder}
             self.net.load_state_dict(state)
+        elif step == "tasks":
+            self.net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
         elif config.start is not None:
             self.net.load_state_dict(torch.load(Path(config.start) / "joint.pt", weights_only=True))
         self.places = torch.from_numpy(anchor_positions())
@@ -215,17 +207,17 @@ class _Trainer:
         }[self.step]
         steps = -(-total // (config.batch * self.world))
         torch.manual_seed(config.seed * 100 + self.rank)
-        optimisers = _optimisers(self.net, self.step)
+        moving = optimisers(self.net, self.step)
         batches: Iterator[Batch] = self.bank.batches(config.batch, occupied_only=self.step == "decoder")
         began, recent = time.monotonic(), dict[str, list[float]]()
         for step in range(1, steps + 1):
-            _schedule(optimisers, step, steps, config.decay)
+            schedule(moving, step, steps, config.decay)
             loss, facts = self.loss(next(batches), with_text=step % config.text_every == 0)
             loss.backward()
             if self.world > 1:
                 average_gradients(list(self.net.parameters()), self.world)
             norm = nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-            for optimiser in optimisers:
+            for optimiser in moving:
                 optimiser.step()
             self.net.zero_grad()
             for name, value in {**facts, "norm": float(norm)}.items():
@@ -233,9 +225,30 @@ class _Trainer:
             if step % _KEEP_EVERY == 0 and self.rank == 0:
                 torch.save(self.net.state_dict(), self.out / f"{self.step}.part.pt")
             if step % 25 == 0 or step == steps:
-                self._log(step, steps, time.monotonic() - began, recent)
+                self._log(step, steps, time.monotonic() - began, recent, config.batch * self.world)
         if self.rank == 0:
             torch.save(self.net.state_dict(), self.out / f"{self.step}.pt")
+
+    def run_tasks(self) -> None:
+        """Train the decoder on every task, log, and write the weights."""
+
+        def say(line: str) -> None:
+            if not self.rank:
+                print(line, flush=True)
+
+        def after(step: int, seen: int, total: int, seconds: float, recent: dict[str, list[float]]) -> None:
+            if step % _KEEP_EVERY == 0 and self.rank == 0:
+                torch.save(self.net.state_dict(), self.out / "tasks.part.pt")
+            if step % 25 == 0 or seen >= total:
+                self._log(seen, total, seconds, recent, self.world)
+
+        questions = bank(
+            self.net, self.tokenizer, self.chips, self.out, self.config, self.rank, self.world, say
+        )
+        moving = optimisers(self.net, "tasks")
+        train_tasks(self.net, questions, self.config, moving, self.world, after)
+        if self.rank == 0:
+            torch.save(self.net.state_dict(), self.out / "tasks.pt")
 
     def loss(self, batch: Batch, with_text: bool = True) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of a batch, through the decoder or of vision alone, and what to log of it."""
@@ -244,7 +257,7 @@ class _Trainer:
             if self.step == "decoder":
                 visual = self.net.model.tlm.placed(self.net.symbols(present, offsets)).bfloat16()
             else:
-                visual = self.see(self._patches(torch.from_numpy(batch.pixels)))
+                visual = self.see(patches(torch.from_numpy(batch.pixels), self.enlarge))
             dense, facts = self.net.dense_loss(visual, present, offsets)
             if self.step == "vision" or (self.step == "joint" and not with_text):
                 return dense, facts
@@ -275,17 +288,13 @@ class _Trainer:
         )
         return self.net.model.tlm.placed(modulated)
 
-    def _patches(self, pixels: Tensor) -> Tensor:
-        """The arithmetic of ``engine.runtime.image.patches``, in torch."""
-        image = self.enlarge @ (pixels.float() / 127.5 - 1) @ self.enlarge.T
-        grid = image.clamp(-1, 1).reshape(len(pixels), 3, TOKENS_SIDE, 2, 14, TOKENS_SIDE, 2, 14)
-        return grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(pixels), -1, 3 * 14 * 14)
-
-    def _log(self, step: int, steps: int, seconds: float, recent: dict[str, list[float]]) -> None:
+    def _log(
+        self, step: int, steps: int, seconds: float, recent: dict[str, list[float]], samples_a_step: int
+    ) -> None:
         if self.rank:
             recent.clear()
             return
-        samples = step * self.config.batch * self.world
+        samples = step * samples_a_step
         line = {"step": self.step, "samples": samples, "minutes": round(seconds / 60, 2)}
         line |= {name: round(float(np.nanmean(values)), 4) for name, values in recent.items()}
         recent.clear()
@@ -295,89 +304,12 @@ class _Trainer:
         print(f"{step}/{steps} {json.dumps(line)} {rate:.1f} samples/s", flush=True)
 
 
-def average_gradients(parameters: Sequence[nn.Parameter], world: int) -> None:
-    """Average gradients over the processes of a group.
-
-    A batch without objects leaves the pointer without a gradient: in one process perhaps, not in all. What
-    has one in any process gets one in all; what has none in any keeps none: optimisers leave it alone.
-    """
-    moves = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.uint8)
-    dist.all_reduce(moves, dist.ReduceOp.MAX)
-    moved = [parameter for parameter, moves_ in zip(parameters, moves.tolist(), strict=True) if moves_]
-    for parameter in moved:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    grads = [parameter.grad for parameter in moved if parameter.grad is not None]
-    if not grads:
-        return
-    flat = torch.cat([grad.flatten() for grad in grads])
-    dist.all_reduce(flat)
-    flat /= world
-    for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
-        grad.copy_(mean.view_as(grad))
-
-
-def positions(model: FusarGpt, ids: Tensor) -> Tensor:
-    """Return M-RoPE positions, [3, B, T], of prompts with one image; as ``FusarGpt.positions``, faster."""
-    places = ids == model.base.config.image_token_id
-    first = places.int().argmax(1, keepdim=True)
-    side, tokens = TOKENS_SIDE, model.image_tokens
-    index = torch.arange(ids.shape[1])[None].expand_as(ids)
-    inside = index - first
-    after = index - tokens + side
-    text = torch.where(inside < 0, index, after)
-    rows = torch.where(places, first + inside // side, text)
-    cols = torch.where(places, first + inside % side, text)
-    return torch.stack([torch.where(places, first, text), rows, cols])
-
-
-def _optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for the rest."""
-    muon, decayed, plain, modulation = [], [], [], []
-    for name, parameter in net.named_parameters():
-        visual = ".visual." in name
-        if (step == "vision") != visual and step != "joint":
-            continue
-        if name.endswith(".tlm.places"):
-            plain.append(parameter)
-        elif ".tlm." in name:
-            if step == "joint":
-                modulation.append(parameter)
-        elif parameter.ndim == 2 and any(part in name for part in ("blocks", "layers", "merger")):
-            muon.append(parameter)
-        elif parameter.ndim >= 2 and "embed_tokens" not in name:
-            decayed.append(parameter)
-        else:
-            plain.append(parameter)
-    rate = {"vision": 1.5e-3, "decoder": 2e-3, "joint": 1.2e-3}[step]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    groups.append({"params": modulation, "weight_decay": 0.01, "lr": _TLM_RATE})
-    found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([g for g in groups if g["params"]], lr=1.5e-3, betas=(0.9, 0.98))
-    ]
-    found.append(
-        torch.optim.Muon(muon, lr=rate, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    )
-    for optimiser in found:
-        for group in optimiser.param_groups:
-            group["peak"] = group["lr"]
-    return found
-
-
-def _schedule(optimisers: list[torch.optim.Optimizer], step: int, steps: int, decay: bool) -> None:
-    """Warm up over at most 100 steps, then a cosine down to 3% where rates decay."""
-    warm = step / max(1, min(100, steps // 10))
-    factor = min(warm, 0.03 + 0.97 * 0.5 * (1 + np.cos(np.pi * step / steps)) if decay else 1.0)
-    for optimiser in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * factor
-
-
 def _save(out: Path, config: PretrainConfig) -> None:
     from engine.model.nano import save_tokenizer
 
     net, tokenizer = build(config)
-    net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
+    last = "tasks" if config.task_samples else "joint"
+    net.load_state_dict(torch.load(out / f"{last}.pt", weights_only=True))
     net.model.base.model.language_model.config._attn_implementation = "sdpa"
     net.model.readout = (net.directions / net.scale[:, None]).contiguous()
     save_fusar(net.model, tokenizer, out / "checkpoint")

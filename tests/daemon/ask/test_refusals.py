@@ -20,6 +20,7 @@ MAYBE = [
     "Is the ship longer than 100 m?", "Are there turbines near the ship?", "Is this a cargo ship?",
     "Do the ships lie side by side?", "Is there a wake behind the ship?", "Name the objects by class.",
     "Is it a passenger ferry?", "Which objects are near land?",
+    "I want to know which ships are longer than 100 m.", "We want to see the turbines.",
 ]  # fmt: skip
 
 

@@ -207,6 +207,11 @@ def test_a_score_is_the_probability_of_the_branch() -> None:
     assert [each.change for each in answer.places] == ["appeared"] * 3
     np.testing.assert_allclose(answer.places[1].chances, list(chances.values()), rtol=1e-5)
     assert answer.places[1].score == pytest.approx(0.5)  # Platt leaves a half where it is
+    lifted = make_tasks(tokenizer, calibration=spec.Calibration(slope=2.0, intercept=1.0))
+    told = lifted.answer(ask("change", 3, 2), writing).places[1]
+    assert told.score == pytest.approx(told.chances[0]) == pytest.approx(1 / (1 + np.exp(-1.0)))
+    assert sum(told.chances) == pytest.approx(1)
+    assert told.chances[1] / told.chances[3] == pytest.approx(2.5, rel=1e-4)
     # a place costs one step: what is certain after its branch is written with it
     assert writing.tokens.count(first["appeared"][branch]) >= 3
 

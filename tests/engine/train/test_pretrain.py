@@ -16,7 +16,9 @@ from engine.model.nano import number_ids
 from engine.runtime.text import parse_detections
 from engine.simulate.chips import make_chips
 from engine.train.nano_batch import CELL_PX, IGNORE, MAX_OBJECTS, Box, ChipBank, boxes
-from engine.train.pretrain import PretrainConfig, average_gradients, build, positions, pretrain
+from engine.train.nano_losses import positions
+from engine.train.nano_steps import average_gradients
+from engine.train.pretrain import PretrainConfig, build, pretrain
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +119,19 @@ def test_pretrain_learns_and_writes_a_checkpoint(tmp_path) -> None:
         batch=8,
         workers=1,
         compile=False,
+        pairs=24,
+        task_samples=600,
     )
     model, tokenizer = load_fusar(pretrain(tmp_path, config, say=lambda line: None))
     assert tokenizer.token_to_id("<|image_pad|>") == model.base.config.image_token_id
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    for step, fact in (("vision", "focal"), ("decoder", "words")):
-        values = [line[fact] for line in log if line["step"] == step]
+    for step, fact in (
+        ("vision", "focal"),
+        ("decoder", "words"),
+        ("tasks", "chip_words"),
+        ("tasks", "pair_words"),
+    ):
+        values = [line[fact] for line in log if line["step"] == step and fact in line]
         assert values[-1] < 0.5 * values[0], step
     weights = (tmp_path / "joint.pt").stat().st_mtime_ns
     pretrain(tmp_path, config, say=lambda line: None)
