@@ -75,6 +75,17 @@ def test_a_folder_becomes_a_dataset_split_by_site(folder, tmp_path) -> None:
     assert "1 ship" in read_records(out / "stage1.jsonl")[0].answer
 
 
+def test_objects_that_leave_the_chip_are_marked(folder, tmp_path) -> None:
+    objects = [
+        {"label": "ship", "box_px": box, "length_m": 80.0, "contrast_db": 20.0}
+        for box in ([50, 60, 60, 66], [120, 60, 131, 66])
+    ]
+    write_triplets(read_chips(folder([line(0, objects=objects)])), tmp_path, None, 252)
+    record = read_records(tmp_path / "stage2.jsonl")[0]
+    assert [each.get("clipped", False) for each in record.truth] == [False, True]
+    assert record.truth[1]["bbox_2d"][2] <= 252
+
+
 def test_near_chips_are_one_site(folder, tmp_path) -> None:
     near = [line(0), line(1, centre=[10.3, 50.0])]
     with pytest.raises(DatasetError, match="1 sites"):

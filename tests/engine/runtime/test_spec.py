@@ -169,3 +169,9 @@ def test_a_bundle_says_of_how_many_years_its_priors_are(folder: Path) -> None:
     rewrite(folder, lambda m: m.update(graphs={"vision": {"inputs": [wide], "outputs": []}}))
     with pytest.raises(ArtifactError, match="2 years, expected one"):
         spec.Bundle.open(folder)
+
+
+def test_the_card_describes_the_bundle_that_ships() -> None:
+    shipped = spec.Bundle.open()
+    card = shipped.path.with_suffix(".md").read_text()
+    assert f"Bundle `{shipped.bundle_id}`" in card

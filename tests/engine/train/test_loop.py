@@ -21,7 +21,7 @@ from engine.export.bundle import export
 from engine.model.checkpoint import merge, open_model
 from engine.model.fusar import PriorBatch, load_fusar
 from engine.train.config import LoraSettings, TlmSettings, TrainConfig
-from engine.train.loop import Order, rate, train
+from engine.train.loop import Order, _precision, rate, train
 
 LORA = LoraSettings(r=2, alpha=4, dropout=0.1)
 BOTH = TrainConfig(1, ("tlm", "lora"), steps=4, lr=1e-2, batch=4, micro_batch=2, save_every=0, lora=LORA)
@@ -235,3 +235,18 @@ def test_a_modulation_learns_from_two_years(base: Path, data: Path, tmp_path: Pa
         train(config, data, str(base), tmp_path / "wrong")
     with pytest.raises(InputError, match="one year"):
         export(merge(two, tmp_path / "merged"), tmp_path / "bundle")
+
+
+def test_half_precision_where_it_is_supported(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(replace(BOTH, steps=1, precision="bf16"), data, str(base), tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    assert record["precision"] == "bf16" and np.isfinite(record["last"]["loss"])
+    trained = [value for name, value in _weights(run).items() if "lora_B" in name or name.startswith("tlm.")]
+    assert all(value.dtype == torch.float32 for value in trained)
+    assert any(value.abs().max() > 0 for value in trained)
+    for able in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda able=able: able)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        assert _precision(BOTH) == ("bf16" if able else "no")
