@@ -12,7 +12,7 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 mkdir -p "$runs"
 
 engine() { python -m engine.cli "$@"; }
-chips() { local n=$(($1 / smaller)); echo $((n < 48 ? 48 : n)); }
+chips() { local n=$(($1 / smaller)); echo $((n < 32 ? 32 : n)); }
 samples() { local n=$(($1 / smaller)); echo $((n < 8 ? 8 : n)); }
 
 # shellcheck disable=SC2086  # options are words

@@ -134,7 +134,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     right.set(xlabel="dialled, bits", ylabel="share right", title="What the image tells", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

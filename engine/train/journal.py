@@ -151,7 +151,7 @@ def _draw(curve: Curve, path: Path) -> None:
     if curve.validation_step:
         axes.plot(curve.validation_step, curve.validation_loss, "o-", label="validation")
     axes.set(xlabel="optimizer step", ylabel="loss per answer token", yscale="log")
-    axes.legend()
+    axes.legend(loc="upper right")  # "best" warns where drawing is slow
     figure.savefig(path, dpi=120)
 
 

@@ -240,7 +240,13 @@ def test_a_modulation_learns_from_two_years(base: Path, data: Path, tmp_path: Pa
 def test_half_precision_where_it_is_supported(
     base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train(replace(BOTH, steps=1, precision="bf16"), data, str(base), tmp_path / "run")
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # a process keeps the precision of its first run
+    try:
+        run = train(replace(BOTH, steps=1, precision="bf16"), data, str(base), tmp_path / "run")
+    finally:
+        AcceleratorState._reset_state()
     record = json.loads((run / "run.json").read_text())
     assert record["precision"] == "bf16" and np.isfinite(record["last"]["loss"])
     trained = [value for name, value in _weights(run).items() if "lora_B" in name or name.startswith("tlm.")]
