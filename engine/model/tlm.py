@@ -22,7 +22,7 @@ another place (``place``: inside the vision tower, before its merger), and vecto
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -151,11 +151,12 @@ class TokenwiseModulation(nn.Module):
         """Take vectors of more years from now on; until it is trained, what is added changes nothing."""
         more = PRIOR_DIM * (years - self.config.years)
         self.config = replace(self.config, years=years)
-        old = self.mlp[0]
-        self.mlp[0] = nn.Linear(PRIOR_DIM * years, self.config.hidden).to(old.weight)
+        old = cast(nn.Linear, self.mlp[0])
+        new = nn.Linear(PRIOR_DIM * years, self.config.hidden).to(old.weight)
         with torch.no_grad():
-            self.mlp[0].weight.copy_(F.pad(old.weight, (0, more)))
-            self.mlp[0].bias.copy_(old.bias)
+            new.weight.copy_(F.pad(old.weight, (0, more)))
+            new.bias.copy_(old.bias)
+        self.mlp[0] = new
 
     def placed(self, tokens: Tensor) -> Tensor:
         """Tell visual tokens where they stand, [B, tokens, C]; unchanged without places.

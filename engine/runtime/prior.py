@@ -63,7 +63,7 @@ class Prior:
     @property
     def years(self) -> int:
         """Of how many years the vectors are."""
-        return self.vectors.shape[1] // PRIOR_DIM
+        return int(self.vectors.shape[1]) // PRIOR_DIM
 
     @property
     def status(self) -> Literal["absent", "partial", "full"]:
