@@ -60,11 +60,11 @@ class AblationSettings:
     fusions: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     chips: int = 1000
-    test_chips: int = 300
-    steps: int = 300  # with 200 at half these rates, nothing of a prior is recovered yet
+    test_chips: int = 200
+    steps: int = 300  # with 200 at a tenth of these rates, nothing of a prior was recovered
     batch: int = 32
-    lr: float = 2e-3
-    tlm_lr: float = 2e-2
+    lr: float = 4e-3
+    tlm_lr: float = 4e-2
     trains: tuple[str, ...] = ("tlm", "lora")
     base_steps: int = 150
     data_seed: int = 11

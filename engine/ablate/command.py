@@ -22,7 +22,7 @@ def ablate(
     bits: Annotated[str, typer.Option(help="Dials: what priors tell, in bits of at most 2.")] = "0,1,2",
     fusions: Annotated[str, typer.Option(help="Kinds to compare; all without it.")] = "",
     chips: Annotated[int, typer.Option(help="For training, of each dial.")] = 1000,
-    test_chips: Annotated[int, typer.Option(help="For testing, of each dial.")] = 300,
+    test_chips: Annotated[int, typer.Option(help="For testing, of each dial.")] = 200,
     steps: Annotated[int, typer.Option(help="Of optimisation in each cell.")] = 300,
     batch: Annotated[int, typer.Option(help="Records a step.")] = 32,
     base_steps: Annotated[int, typer.Option(help="Of the tiny base's own training.")] = 150,

@@ -77,47 +77,56 @@ class Decoding:
         self._cache: Cache | None = None  # what ended rows left in it does not matter
 
     def read(self, rows: Sequence[Row]) -> list[Row]:
-        """Read the prompts of new rows into free places; return those whose answers have ended."""
+        """Look at new rows and read their prompts into free places; return those whose answers have ended.
+
+        Where the vision tower sees too little for any list, the prompt is not read.
+        """
+        seen = dict(zip(rows, self.look(rows), strict=True))
+        settled = [row for row in rows if row.writing.settle()]
+        rows = [row for row in rows if not row.writing.done]
+        if not rows:
+            return settled
         cache = self._room(rows, max(len(row.prompt.ids) for row in rows))
-        step = self.fill(rows)
+        step = self.fill(rows, [seen[row] for row in rows])
         first = len(self.active)
         self.active += rows
-        return self._advance(rows, step, cache, first)
+        return settled + self._advance(rows, step, cache, first)
 
     def step(self) -> list[Row]:
         """Read what the active rows wrote last; return those whose answers have ended."""
         cache = self._room(self.active, max(len(row.writing.fresh) for row in self.active))
         return self._advance(self.active, self._follow(self.active), cache, first=0)
 
-    def fill(self, rows: Sequence[Row]) -> Step:
-        """Return the step that reads the prompts of some rows."""
+    def look(self, rows: Sequence[Row]) -> list[NDArray[np.float32]]:
+        """Return the visual tokens of each row, [n, C], and give lists of objects what they may name."""
+        tokens = self._manifest.chip.tokens
+        ends = np.cumsum([len(row.request.chips) * tokens for row in rows])
+        seen = np.split(self._look(rows), ends[:-1])
+        for row, own in zip(rows, seen, strict=True):
+            self._propose(row, own)
+        return seen
+
+    def fill(self, rows: Sequence[Row], seen: Sequence[NDArray[np.float32]]) -> Step:
+        """Return the step that reads the prompts of some rows, given their visual tokens."""
         tokens = max(len(row.prompt.ids) for row in rows)
         ids = np.zeros((len(rows), tokens), np.int64)
         index = np.full((len(rows), tokens), -1, np.int64)
         positions = np.zeros((3, len(rows), tokens), np.int64)
         start = 0
-        for i, row in enumerate(rows):
+        for i, (row, own) in enumerate(zip(rows, seen, strict=True)):
             length = len(row.prompt.ids)
             ids[i, :length] = row.prompt.ids
-            own = row.prompt.visual_index
-            index[i, :length] = np.where(own >= 0, own + start, -1)
+            index[i, :length] = np.where(row.prompt.visual_index >= 0, row.prompt.visual_index + start, -1)
             positions[:, i, :length] = row.prompt.position_ids
-            start += len(row.request.chips) * self._manifest.chip.tokens
+            start += len(own)
         lengths = np.array([len(row.prompt.ids) for row in rows], np.int64)
-        visual = self._look(rows)
-        self._propose(rows, visual)
-        return Step(ids, visual, index, positions, np.zeros_like(lengths), lengths)
+        return Step(ids, np.concatenate(seen), index, positions, np.zeros_like(lengths), lengths)
 
-    def _propose(self, rows: Sequence[Row], visual: NDArray[np.float32]) -> None:
-        """Give lists of objects what the tower sees to choose from."""
-        if self._readout is None:
-            return
-        chip, start = self._manifest.chip, 0
-        for row in rows:
-            if self._manifest.tasks[row.request.task].answer == "detections" and len(row.request.chips) == 1:
-                own = visual[start : start + chip.tokens]
-                row.writing.proposals = self._readout.proposals(own, chip.enlarged_px)
-            start += len(row.request.chips) * chip.tokens
+    def _propose(self, row: Row, visual: NDArray[np.float32]) -> None:
+        """Give a list of objects what the tower sees to choose from."""
+        task = self._manifest.tasks[row.request.task]
+        if self._readout is not None and task.answer == "detections" and len(row.request.chips) == 1:
+            row.writing.proposals = self._readout.proposals(visual, self._manifest.chip.enlarged_px)
 
     def _look(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Return the visual tokens of all chips of some requests, [N, C]; vision has batches of its own."""

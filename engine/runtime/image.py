@@ -30,8 +30,6 @@ CHANNEL_RANGES: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (
 CHANNELS = ("copolarised_db", "crosspolarised_db", "stands_out_sd")  # what chips in files are said to show
 Pixels = tuple[float, float, float]  # one value a channel
 PLAIN_PIXELS: Pixels = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
-# A larger product is shared among threads by OpenBLAS: no good where each worker has a thread of its own.
-_ALONE = 1 << 18
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
 
 
@@ -164,18 +162,14 @@ def patches(
         raise InputError(f"got chips of shape {chips.shape}, expected [B, 3, H, H]")
     if size_px % (patch_px * merge):
         raise InputError(f"got a size of {size_px} px, expected a multiple of {patch_px * merge}")
-    count, _, side, _ = chips.shape
-    units = size_px // (patch_px * merge)
-    pixels = chips.astype(np.float32)
-    pixels *= 1 / 127.5
-    pixels -= 1
-    block = next(rows for rows in range(side, 0, -1) if side % rows == 0 and rows * side * size_px <= _ALONE)
-    wide = pixels.reshape(-1, block, side) @ enlargement(side, size_px).T
-    wide = wide.reshape(count, 3, side, size_px)
-    image = _enlarge_rows(wide, size_px, units)
-    grid = image.reshape(count, 3, units, merge, patch_px, units, merge, patch_px)
+    count, units = len(chips), size_px // (patch_px * merge)
     out = np.empty((count, units, units, merge, merge, 3, patch_px, patch_px), np.float32)
-    np.clip(grid.transpose(0, 2, 5, 3, 6, 1, 4, 7), -1, 1, out=out)
+    for chip, own in zip(chips, out, strict=True):  # one by one: what is worked out stays in the cache
+        pixels = chip.astype(np.float32)
+        pixels *= 1 / 127.5
+        pixels -= 1
+        grid = _enlarge(pixels, size_px, units).reshape(units, 3, units, merge, patch_px, merge, patch_px)
+        np.clip(grid.transpose(2, 0, 3, 5, 1, 4, 6), -1, 1, out=own)
     return out.reshape(count, (units * merge) ** 2, 3 * patch_px**2)
 
 
@@ -198,17 +192,21 @@ def scale_pixels(
     return scaled
 
 
-def _enlarge_rows(wide: NDArray[np.float32], size_px: int, units: int) -> NDArray[np.float32]:
-    """Enlarge the rows of images, [B, 3, H, W]: unit by unit, since a unit depends on few rows."""
-    count, bands, side, width = wide.shape
-    matrix, unit, own = enlargement(side, size_px), size_px // units, side // units
+def _enlarge(pixels: NDArray[np.float32], size_px: int, units: int) -> NDArray[np.float32]:
+    """Enlarge an image [3, H, H] to units of columns, bands, units of rows, rows and columns of a unit."""
+    side, unit = pixels.shape[-1], size_px // units
+    matrix, own = enlargement(side, size_px), side // units
     if own * units != side or units < 3:
-        whole: NDArray[np.float32] = np.matmul(matrix, wide)
-        return whole
-    # Every unit has the same taps, two rows around its own; at the edges rows are repeated, as in the matrix.
-    taps = np.ascontiguousarray(matrix[unit : 2 * unit, own - 2 : 2 * own + 2])
-    padded = np.concatenate((wide[:, :, :1], wide[:, :, :1], wide, wide[:, :, -1:], wide[:, :, -1:]), axis=2)
-    strides = (*padded.strides[:2], own * padded.strides[2], *padded.strides[2:])
-    rows = as_strided(padded, (count, bands, units, own + 4, width), strides, writeable=False)
-    enlarged: NDArray[np.float32] = np.matmul(taps, rows)
-    return enlarged.reshape(count, bands, size_px, width)
+        whole = (matrix @ pixels @ matrix.T).reshape(3, units, unit, units, unit)
+        return np.moveaxis(whole, 3, 0)
+    # Every unit has the same taps, two pixels around its own; at the edges pixels are repeated, as in the
+    # matrix. Products this small are not shared among threads by OpenBLAS, and each worker has its own.
+    taps = matrix[unit : 2 * unit, own - 2 : 2 * own + 2]
+    padded = np.pad(pixels, ((0, 0), (2, 2), (2, 2)), "edge")
+    bands, rows, columns = padded.strides
+    windows = as_strided(padded, (units, 3, side + 4, own + 4), (own * columns, bands, rows, columns))
+    wide = windows @ taps.T  # [units, 3, H + 4, unit]
+    *outer, rows, columns = wide.strides
+    windows = as_strided(wide, (units, 3, units, own + 4, unit), (*outer, own * rows, rows, columns))
+    enlarged: NDArray[np.float32] = taps @ windows
+    return enlarged

@@ -150,7 +150,8 @@ class Predictor:
         """Return the visual tokens [N, C] and the logits of each answer's first token [B, V], for parity."""
         caller = _Caller(len(requests))
         rows = [self._row(caller, number, request) for number, request in enumerate(requests)]
-        step = Decoding(self.backend, self.manifest, len(rows), self._readout).fill(rows)
+        decoding = Decoding(self.backend, self.manifest, len(rows), self._readout)
+        step = decoding.fill(rows, decoding.look(rows))
         cache = self.backend.allocate(len(rows), step.input_ids.shape[1])
         return step.visual, self.backend.decode(step, cache, 0)
 

@@ -25,6 +25,7 @@ from engine.runtime.grammar import END, Grammar, State
 from engine.runtime.proposals import Proposal
 
 _ASTRAY = 0.01  # chance that the decoder names a proposal by another's number
+_UNSEEN = 0.1  # where the tower sees nothing likelier, neither does the text: measured, decision 13
 _NEAR = 0.02  # of the largest number: how far a coordinate may be and still be the same
 
 
@@ -80,6 +81,18 @@ class Writing:
         self._write(self._choose(self.grammar.states[self._state], logits))
         while not self.done and (token := self._certain(self.grammar.states[self._state])) is not None:
             self._write(token)
+
+    def settle(self) -> bool:
+        """Write the empty list where nothing could be named, whatever is read; return whether that is so."""
+        if self.proposals is None or self._open(_UNSEEN):
+            return False
+        if max((each.chance for each in self.proposals), default=0.0) > _UNSEEN:
+            return False
+        while not self.done:
+            state = self.grammar.states[self._state]
+            token = self._certain(state)
+            self._write(int(state.tokens[state.closes][0]) if token is None else token)
+        return True
 
     def _certain(self, state: State) -> int | None:
         """Return the token about which there is no choice."""

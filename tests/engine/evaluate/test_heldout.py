@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli import app
-from engine.data.asks import CHIP_TASKS, PAIR_TASKS, ChipFacts, chip_asks, pair_asks
+from engine.data.asks import ChipFacts, chip_asks, pair_asks
 from engine.errors import InputError
 from engine.evaluate import heldout
 from engine.evaluate import wordings as table
@@ -117,17 +117,17 @@ def test_no_wording_is_of_training() -> None:
     facts = ChipFacts(PORT.targets, pixels, -18.0, 0.0, None, prior=False)
     trained = set()
     for seed in range(3000):
-        made = chip_asks(facts, 252, dict.fromkeys(CHIP_TASKS, 1.0), RNG(seed))
+        made = chip_asks(facts, 252, {"question": 1.0}, RNG(seed))
         made += pair_asks(
             (Place((9, 9, 19, 19), "ship"),),
             ("gone",),
             (1, 0),
             252,
-            dict.fromkeys(PAIR_TASKS, 1.0),
+            {"question": 1.0},
             RNG(seed),
         )
         trained |= {_plain(each.question.partition(" 1: ")[0]) for each in made}
-    assert "how many ships are there" in trained
+    assert len(trained) > 2000
     ours = {_plain(text): text for part in wordings().values() for each in part.values() for text in each}
     assert not [ours[text] for text in sorted(trained & set(ours))]
 

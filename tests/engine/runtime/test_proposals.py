@@ -172,3 +172,60 @@ def test_a_full_list_is_saturated(nano) -> None:
     named, writing, _ = write(nano, many, limit=60)
     assert writing.saturated and 0 < len(named) < 20
     assert len({box for _, box in named}) == len(named)
+
+
+@pytest.mark.parametrize("chances", [(), (0.09,), (0.02, 0.05)])
+@pytest.mark.parametrize("floor", [0.1, 0.5])
+def test_where_the_tower_sees_too_little_the_list_is_empty_unasked(
+    nano, chances: tuple[float, ...], floor: float
+) -> None:
+    few = [proposal(30 + 60 * k, chance) for k, chance in enumerate(chances)]
+    named, asked, decoder = write(nano, few, on=0.1, floor=floor)  # the text finds nothing either
+    assert (named, decoder.asked) == ([], 1)
+    unasked = Writing(nano[1], floor, 80, nano[1].object_tokens, proposals=few)
+    assert unasked.settle()
+    assert unasked.done
+    assert (unasked.tokens, unasked.scores) == (asked.tokens, [])
+
+
+@pytest.mark.parametrize(
+    ("chances", "floor", "odds"),
+    [
+        (None, 0.1, (0.2, 0.8, 0.0)),  # a bundle without a readout
+        ((0.05, 0.11), 0.1, (0.2, 0.8, 0.0)),
+        ((0.05, 0.11), 0.5, (0.2, 0.8, 0.0)),  # a text that is sure would name it
+        ((0.05,), 0.02, (0.2, 0.8, 0.0)),
+        ((0.05,), 0.1, (0.2, 0.8, 1.0)),
+    ],
+)
+def test_the_decoder_is_asked_where_it_may_have_something_to_choose(nano, chances, floor, odds) -> None:
+    proposals = None if chances is None else [proposal(30 + 60 * k, each) for k, each in enumerate(chances)]
+    writing = Writing(nano[1], floor, 80, nano[1].object_tokens, proposals=proposals, odds=odds)
+    assert not writing.settle()
+    assert not writing.done
+    assert writing.tokens == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 24), st.sampled_from([40, 80, 384]))
+def test_whatever_decoder_and_tower_say_a_list_names_proposals_once(
+    nano, seed: int, count: int, limit: int
+) -> None:
+    tokenizer, grammar = nano
+    rng = np.random.default_rng(seed)
+    given_ = []
+    for _ in range(count):
+        x, y = (int(each) for each in rng.integers(0, SIZE - 1, 2))
+        box = (x, y, int(rng.integers(x + 1, SIZE + 1)), int(rng.integers(y + 1, SIZE + 1)))
+        given_.append(Proposal(box, dict(zip(LABELS, rng.uniform(0, 1, 3).tolist(), strict=True))))
+    writing = Writing(grammar, 0.1, limit, grammar.object_tokens, proposals=list(given_))
+    while not writing.done and not (not writing.tokens and writing.settle()):
+        writing.advance(rng.normal(0, 4, tokenizer.get_vocab_size()).astype(np.float32))
+    named = parse_detections(grammar.text(writing.tokens))
+    assert len(named) == len(writing.scores) <= count
+    assert len(writing.tokens) <= limit
+    assert all(0 < score < 1 for score in writing.scores)
+    left = [each.box for each in given_]
+    for label, box in named:
+        assert label in LABELS
+        left.remove(tuple(box))
