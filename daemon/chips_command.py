@@ -7,12 +7,12 @@ A chip folder (format ``fusar.chips/1``) is what ``fusar-engine triplets`` reads
       PRODUCT/r0012c0030.png          its three channels as RGB (``engine.runtime.image``)
 
 A line holds ``format``, ``id``, ``image`` (relative to the folder), ``product``, ``acquired`` (UTC),
-``sensor``, ``bands``, ``spacing_m``, ``relative_orbit``, ``simulated``, ``cell`` [row, column], ``origin_px``
-[line, sample] in the scene, ``centre`` [lon, lat], ``anchors`` [[lon, lat], ...] of
-``engine.runtime.prior.anchor_positions``, ``land_fraction``, ``sea_db`` (mean co-polarised sigma0 of the sea;
-null without any), ``labelled`` (whether ``objects`` is all there is) and ``objects``: ``label``, ``box_px``
-(edges in the chip, may leave it), ``length_m``, ``width_m``, ``contrast_db`` (null where not known) and
-``clipped``.
+``sensor``, ``bands``, ``spacing_m``, ``channels`` (what they show: name and range), ``relative_orbit``,
+``simulated``, ``cell`` [row, column], ``origin_px`` [line, sample] in the scene, ``centre`` [lon, lat],
+``anchors`` [[lon, lat], ...] of ``engine.runtime.prior.anchor_positions``, ``land_fraction``, ``sea_db``
+(mean co-polarised sigma0 of the sea; null without any), ``labelled`` (whether ``objects`` is all there is)
+and ``objects``: ``label``, ``box_px`` (edges in the chip, may leave it), ``length_m``, ``width_m``,
+``contrast_db`` (null where not known) and ``clipped``.
 
 Labels are GeoJSON points with ``class`` (ship, platform or turbine) and, where known, ``length_m``,
 ``width_m`` and ``axis_deg`` (clockwise from north): the simulator's truth is such a file. Points with
@@ -39,7 +39,7 @@ from daemon.scan import ScanSettings, scan
 from daemon.scene.land import LandSource, SceneLand
 from daemon.scene.product import Scene, Window, open_scene
 from engine.errors import FusarError
-from engine.runtime.image import CHIP_PX, Cell, cell_of
+from engine.runtime.image import CHIP_PX, Cell, cell_of, channel_stamp
 from engine.runtime.land import Coastline
 from engine.runtime.prior import anchor_positions
 from engine.runtime.text import LABELS
@@ -267,6 +267,7 @@ def _facts(scene: Scene, land: LandSource, cell: Cell) -> dict[str, Any]:
         "sensor": f"Sentinel-1 {'SM' if scene.name.stripmap else scene.name.mode}",
         "bands": list(scene.polarisations),
         "spacing_m": float(np.mean(scene.spacing_m)),
+        "channels": channel_stamp(),
         "relative_orbit": scene.relative_orbit,
         "cell": [cell.row, cell.col],
         "origin_px": [line, sample],

@@ -28,7 +28,8 @@ def likeliest(
     """
     asked = [replace(record, answer=text) for record in records for text in candidates]
     dataset = TripletDataset(asked, tokenizer, model.image_px)
-    collate = Collate(tokenizer, model.image_px, model.pixel_mean, model.pixel_std)
+    years = model.tlm.config.years
+    collate = Collate(tokenizer, model.image_px, model.pixel_mean, model.pixel_std, years)
     scores: list[float] = []
     for start in range(0, len(asked), rows):
         batch = collate([dataset[i] for i in range(start, min(start + rows, len(asked)))])

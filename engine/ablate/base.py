@@ -23,7 +23,13 @@ FUSIONS: dict[str, dict[str, Any]] = {
     "tower": {"place": "tower"},
     "sum": {"fusion": "sum"},
     "concat": {"fusion": "concat"},
+    "two-years": {"years": 2},  # modulate, by the year before beside the newest
 }
+
+
+def years_of(fusion: str) -> int:
+    """Return of how many years a kind's priors are."""
+    return int(FUSIONS[fusion].get("years", 1))
 
 
 def check_fusions(kinds: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from engine.ablate.answers import likeliest
-from engine.ablate.base import FUSIONS, NONE, PLAIN, check_fusions, fresh, tiny_base
+from engine.ablate.base import FUSIONS, NONE, PLAIN, check_fusions, fresh, tiny_base, years_of
 from engine.ablate.dial import (
     COVERS,
     SEAS,
@@ -147,7 +147,7 @@ class Ablation:
             raise InputError(f"{out} holds an ablation of other settings: use another folder")
         known.write_text(json.dumps(facts, indent=1) + "\n")
         self.base = base if base is not None else self._tiny()
-        self._tests: dict[float, dict[PriorUse, list[Record]]] = {}
+        self._tests: dict[str, dict[PriorUse, list[Record]]] = {}
         self.image_px = json.loads((self.base / "fusar.json").read_text())["image_px"]
 
     def _tiny(self) -> Path:
@@ -170,26 +170,32 @@ class Ablation:
             merge(run, done)
         return done
 
-    def data(self, bits: float) -> Path:
+    def data(self, bits: float, years: int = 1) -> Path:
         """Return the data of a dial, written where they are not."""
-        folder = self.out / "data" / f"{bits:g}bit"
+        folder = self.out / "data" / _data_name(bits, years)
         if not (folder / "done").is_file():
             made = write_dataset(
-                folder, "train", self.settings.chips, self.settings.data_seed, bits, self.image_px
+                folder,
+                "train",
+                self.settings.chips,
+                self.settings.data_seed,
+                bits,
+                self.image_px,
+                years=years,
             )
             for use in USES:
                 write_stages(folder, made[use], use)
             (folder / "done").write_text("")
         return folder
 
-    def test(self, bits: float) -> dict[PriorUse, list[Record]]:
+    def test(self, bits: float, years: int = 1) -> dict[PriorUse, list[Record]]:
         """Return the test records of a dial, of chips that no training saw."""
-        if bits not in self._tests:
-            folder = self.out / "data" / f"{bits:g}bit-test"
-            seed = self.settings.data_seed + TEST_SEED
-            made = write_dataset(folder, "test", self.settings.test_chips, seed, bits, self.image_px)
-            self._tests[bits] = made
-        return self._tests[bits]
+        name = f"{_data_name(bits, years)}-test"
+        if name not in self._tests:
+            seed, count = self.settings.data_seed + TEST_SEED, self.settings.test_chips
+            folder = self.out / "data" / name
+            self._tests[name] = write_dataset(folder, "test", count, seed, bits, self.image_px, years=years)
+        return self._tests[name]
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Return a cell's result, None where it is not done."""
@@ -203,7 +209,7 @@ class Ablation:
             return known
         folder = self.out / "runs" / cell.name
         start = fresh(self.base, cell.fusion, cell.seed, folder / "start")
-        data = self.data(cell.bits) / cell.prior
+        data = self.data(cell.bits, years_of(cell.fusion)) / cell.prior
         last = str(start)
         for stage, files, steps in self._stages(cell):
             last = str(train(self._config(cell, stage, files, steps), data, last, folder / f"stage{stage}"))
@@ -233,7 +239,7 @@ class Ablation:
 
     def _ask(self, run: str, cell: Cell) -> dict[str, Any]:
         opened = open_model(run)
-        made = self.test(cell.bits)
+        made = self.test(cell.bits, years_of(cell.fusion))
         out: dict[str, Any] = {}
         for use in USES:
             records = made[use] if cell.fusion != NONE else without(made[use])
@@ -244,6 +250,10 @@ class Ablation:
                 part[task] = {"answers": given, "true": [record.answer for record in asked]}
             out[use] = part
         return out
+
+
+def _data_name(bits: float, years: int) -> str:
+    return f"{bits:g}bit" + ("-two-years" if years == 2 else "")
 
 
 def figures(part: dict[str, Any], chosen: np.ndarray | None = None) -> dict[str, float]:

@@ -27,6 +27,7 @@ from engine.errors import InputError
 from engine.runtime.prior import ANCHORS, Prior
 from engine.runtime.text import QUESTIONS
 from engine.simulate import landcover
+from engine.simulate.alphaearth import YEAR_DRIFT
 from engine.simulate.chips import make_chips
 
 COVERS = {"trees": "trees", "crops": "crops", "built-up": "built", "bare ground": "bare"}
@@ -94,12 +95,17 @@ def draw_covers(count: int, bits: float, seed: int) -> tuple[list[str], list[str
     return [names[each] for each in true], [names[each] for each in shown]
 
 
-def prior_of(cover: str, rng: np.random.Generator) -> Prior:
+def prior_of(cover: str, rng: np.random.Generator, before: np.random.Generator | None = None) -> Prior:
     """Draw a prior that shows one cover everywhere: a site's own vector, and smaller differences in it.
 
     The classes of real samples overlap: drawn with all their spread, a nearest mean tells .85 of these
     covers. Here it is cut to SPREAD of that, so that a vector tells its cover, and the dial alone sets what
-    is told of the truth.
+    is told of the truth. The year before shows the same cover, so that two years tell no more bits than one.
+
+    Args:
+        cover: name in COVERS.
+        rng: of the site and its vectors.
+        before: of the year before, which is added; None for one year.
     """
     label = landcover.CLASSES.index(COVERS[cover])
     labels = np.full((ANCHORS, ANCHORS), label)
@@ -107,10 +113,15 @@ def prior_of(cover: str, rng: np.random.Generator) -> Prior:
         rng.standard_normal(landcover.rank()),
         rng.standard_normal((ANCHORS, ANCHORS, landcover.rank())),
     )
-    latent = SPREAD * (np.sqrt(0.75) * site + 0.5 * local)
-    vectors = landcover.vectors(labels, latent)
-    raw: NDArray[np.int8] = landcover.quantise(vectors).transpose(2, 0, 1)
-    return Prior.from_bytes(np.ascontiguousarray(raw), None)
+    years = [(site, local)]
+    if before is not None:
+        drifted = np.sqrt(1 - YEAR_DRIFT**2) * site + YEAR_DRIFT * before.standard_normal(site.shape)
+        years.append((drifted, before.standard_normal(local.shape)))
+    raw: list[NDArray[np.int8]] = []
+    for own, other in years:
+        vectors = landcover.vectors(labels, SPREAD * (np.sqrt(0.75) * own + 0.5 * other))
+        raw.append(landcover.quantise(vectors).transpose(2, 0, 1))
+    return Prior.from_bytes(np.concatenate(raw), None)
 
 
 def write_dataset(
@@ -121,6 +132,7 @@ def write_dataset(
     bits: float,
     image_px: int,
     progress: Callable[[int], None] | None = None,
+    years: int = 1,
 ) -> dict[PriorUse, list[Record]]:
     """Write the chips and priors of a split, and return its records with priors on, off and shuffled.
 
@@ -134,6 +146,7 @@ def write_dataset(
         bits: what the prior tells of the cover.
         image_px: side of the enlarged image.
         progress: called with 1 after each chip.
+        years: of the priors; the newest is the same with one year and with two.
     """
     from PIL import Image
 
@@ -142,13 +155,14 @@ def write_dataset(
     chips = make_chips(count, seed)
     true, shown = draw_covers(count, bits, seed)
     rng = np.random.default_rng([seed, 8])
+    before = np.random.default_rng([seed, 10]) if years == 2 else None
     records: list[Record] = []
     for index in range(count):
         name = f"{split}-{index:05d}"
         Image.fromarray(np.moveaxis(chips.pixels[index], 0, -1)).save(
             out / "chips" / f"{name}.png", compress_level=1
         )
-        write_prior(out / "priors" / f"{name}.npz", prior_of(shown[index], rng))
+        write_prior(out / "priors" / f"{name}.npz", prior_of(shown[index], rng, before))
         sea = sea_phrase(chips.context[index].sea_db[0])
         for task, question, answer in (
             ("description", QUESTIONS["description"], f"{sea}; {true[index]}."),

@@ -119,7 +119,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     plain = [row for row in rows if row["stages"] == 2 and row["prior"] != "shuffled"]
     dials = sorted({row["bits"] for row in plain})
     left.plot([0, max(dials)], [0, max(dials)], color="#8a8a8a", lw=1, ls="--", label="all that is told")
-    colours = ("#8a8a8a", "#1f4e79", "#c0504d", "#e0912f", "#6a8f3c")
+    colours = ("#8a8a8a", "#1f4e79", "#c0504d", "#e0912f", "#6a8f3c", "#7d5ba6")
     kinds = list(dict.fromkeys(row["fusion"] for row in plain))
     for at, (kind, colour) in enumerate(zip(sorted(kinds, key=lambda k: k != "none"), colours, strict=False)):
         own = sorted((row for row in plain if row["fusion"] == kind), key=lambda row: row["bits"])
@@ -134,7 +134,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     right.set(xlabel="dialled, bits", ylabel="share right", title="What the image tells", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    left.legend(frameon=False)
+    left.legend(frameon=False, loc="upper left")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

@@ -22,9 +22,9 @@ from engine.data.asks import CHIP_TASKS, Ask, ChipFacts, chip_asks, describe
 from engine.data.embeddings import Embeddings
 from engine.data.records import Record, write_prior, write_records
 from engine.data.simulated import COVERS, check_size, truth_of
-from engine.errors import DatasetError
-from engine.runtime.image import CHIP_PX
-from engine.runtime.prior import ANCHORS, Prior
+from engine.errors import DatasetError, InputError
+from engine.runtime.image import CHIP_PX, channel_stamp
+from engine.runtime.prior import ANCHORS, PRIOR_DIM, YEARS, Prior
 from engine.runtime.text import LABELS, QUESTIONS
 from engine.simulate import landcover
 
@@ -86,7 +86,7 @@ def read_chips(folder: Path) -> list[Chip]:
     """Read a chip folder.
 
     Raises:
-        DatasetError: the list is missing or empty, or a line is malformed.
+        DatasetError: the list is missing or empty, a line is malformed, or its chip shows other channels.
     """
     path = folder / "chips.jsonl"
     try:
@@ -111,6 +111,11 @@ def read_chips(folder: Path) -> list[Chip]:
 def _chip(line: Mapping[str, Any], folder: Path) -> Chip:
     if line["format"] != FORMAT:
         raise ValueError(f"format {line['format']!r}")
+    if line.get("channels") != channel_stamp():
+        raise DatasetError(
+            f"got chip {line['id']} in {folder} of channels {line.get('channels', 'that it does not name')}, "
+            f"expected {channel_stamp()}: cut {line['product']} anew with `fusar chips`"
+        )
     lon, lat = (float(value) for value in line["centre"])
     anchors = np.array(line["anchors"], np.float64)
     if anchors.shape != (ANCHORS**2, 2):
@@ -152,6 +157,7 @@ def write_triplets(
     held_out: Mapping[str, float] | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    years: int = 1,
 ) -> dict[str, int]:
     """Write the dataset of labelled chips: as ``fusar-engine dataset`` does, with real places.
 
@@ -164,15 +170,18 @@ def write_triplets(
         held_out: shares of the splits beside training, by name.
         seed: of the splits.
         progress: called with 1 after each chip.
+        years: of the priors, 1 or 2.
 
     Returns:
         Records of each file.
 
     Raises:
         DatasetError: no chip is labelled, there are too few sites, or a file cannot be read or written.
-        InputError: the size is no multiple of a merged token's side.
+        InputError: the size is no multiple of a merged token's side, or the years are not 1 or 2.
     """
     check_size(size_px)
+    if years not in YEARS:
+        raise InputError(f"got priors of {years} years, expected 1 or 2")
     labelled = [chip for chip in chips if chip.labelled]
     if not labelled:
         raise DatasetError(
@@ -188,7 +197,7 @@ def write_triplets(
         stages: dict[str, list[Record]] = {"stage1": [], "stage2": []}
         for i in index:
             site = f"site-{site_of[i]:04d}"
-            for record in _records(labelled[i], out, embeddings, size_px, shares, site):
+            for record in _records(labelled[i], out, embeddings, size_px, shares, site, years):
                 stages["stage1" if record.task == "description" else "stage2"].append(record)
             if progress is not None:
                 progress(1)
@@ -206,6 +215,7 @@ def _records(
     size_px: int,
     shares: Mapping[str, float],
     site: str,
+    years: int,
 ) -> list[Record]:
     from PIL import Image
 
@@ -217,7 +227,7 @@ def _records(
             raise DatasetError(f"{chip.image}: got {pixels.shape}, expected a chip of {CHIP_PX} px")
         prior = Prior.absent()
         if embeddings is not None:
-            prior = embeddings.prior(chip.anchors, int(chip.acquired[:4]))
+            prior = embeddings.prior(chip.anchors, int(chip.acquired[:4]), years)
         for part in ("chips", "priors"):
             (out / part).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(chip.image, out / "chips" / f"{name}.png")
@@ -260,6 +270,6 @@ def land_cover(prior: Prior) -> str | None:
     An anchor has the class whose mean vector, of real samples, it resembles most.
     """
     means = landcover.vectors(np.arange(len(landcover.CLASSES)), np.zeros((1, landcover.rank())))
-    nearest = (prior.vectors[prior.mask] @ means.T).argmax(axis=1)
+    nearest = (prior.vectors[prior.mask, :PRIOR_DIM] @ means.T).argmax(axis=1)  # of the newest year
     on_land = nearest[nearest != landcover.WATER]
     return COVERS[landcover.CLASSES[int(np.bincount(on_land).argmax())]] if on_land.size else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.errors import DatasetError, InputError
+from engine.runtime.image import channel_stamp
 
 if TYPE_CHECKING:
     from engine.data.records import Record
@@ -19,6 +20,7 @@ def triplets(
     chips: Annotated[list[Path], typer.Argument(help="Chip folders that `fusar chips` wrote.")],
     out: Annotated[Path, typer.Option(help="Dataset folder; new or empty.")],
     prior: Annotated[Path | None, typer.Option(help="Index of AlphaEarth files.")] = None,
+    years: Annotated[int, typer.Option(help="2: of the year before, too; for models of two years.")] = 1,
     size: Annotated[int, typer.Option(help="Side of the enlarged chip: nano 252, Qwen bases 504.")] = 252,
     validation: Annotated[float, typer.Option(help="Share of the chips, at sites of their own.")] = 0.1,
     test: Annotated[float, typer.Option(help="The same for a test set.")] = 0.0,
@@ -48,8 +50,10 @@ def triplets(
             held_out=held_out,
             seed=seed,
             progress=lambda n: bars.advance(bar, n),
+            years=years,
         )
     asked = {"chips": len(listed), "size": size, "seed": seed, "held_out": held_out, "gap_km": 50}
+    asked |= {"years": years, "channels": channel_stamp()}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
 

@@ -1,4 +1,4 @@
-"""AlphaEarth files under the anchors of chips: the newest year that ended before the acquisition.
+"""AlphaEarth files under the anchors of chips: the newest year that ended before the acquisition, or two.
 
 Reads the index that the simulator and a mirror write (``index.json``: version 1; tiles with year, crs, path,
 bounds, transform and shape). Nothing here assumes that rows run north to south.
@@ -43,24 +43,39 @@ class Embeddings:
                 f"cannot read {path}: {error}; expected an index of AlphaEarth tiles"
             ) from error
 
-    def prior(self, lonlat_deg: NDArray[np.floating], acquired_year: int) -> Prior:
-        """Return the prior of the anchors of a chip, [S, 2]; all anchors get one year.
+    def prior(self, lonlat_deg: NDArray[np.floating], acquired_year: int, years: int = 1) -> Prior:
+        """Return the prior of the anchors of a chip, [S, 2]; all anchors get the same year or years.
+
+        Args:
+            lonlat_deg: where the anchors are.
+            acquired_year: of the image; only embeddings of years before it are read.
+            years: 2 adds the year before the newest; an anchor is known where both are.
 
         Raises:
             DatasetError: a tile is missing, or is not what the index says.
         """
         lon, lat = np.asarray(lonlat_deg, np.float64).T
+        raw, year = self._bytes(lon, lat, [each for each in self._tiles if each["year"] < acquired_year])
+        if years == 2:
+            before = [] if year is None else [each for each in self._tiles if each["year"] == year - 1]
+            raw = np.concatenate([raw, self._bytes(lon, lat, before)[0]])
+        return Prior.from_bytes(raw, year)
+
+    def _bytes(
+        self, lon: NDArray[np.float64], lat: NDArray[np.float64], tiles: list[dict[str, Any]]
+    ) -> tuple[NDArray[np.int8], int | None]:
+        """Return the bytes of the first year that has any, [64, S], and the year."""
         raw = np.full((PRIOR_DIM, len(lon)), NODATA, np.int8)
         year: int | None = None
-        for tile in self._tiles:
-            if tile["year"] >= acquired_year or (year is not None and tile["year"] != year):
+        for tile in tiles:
+            if year is not None and tile["year"] != year:
                 continue
             west, south, east, north = tile["bounds"]
             inside = (lat >= south) & (lat <= north) & ((lon - west) % 360 <= east - west)
             missing = inside & (raw == NODATA).any(axis=0)
             if missing.any() and (values := _read(tile, lon[missing], lat[missing])) is not None:
                 raw[:, missing], year = values, tile["year"]
-        return Prior.from_bytes(raw, year)
+        return raw, year
 
 
 def _read(tile: dict[str, Any], lon: NDArray[np.float64], lat: NDArray[np.float64]) -> Any:

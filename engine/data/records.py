@@ -13,7 +13,8 @@ may add:
 - ``site``: where it is, so that splits are disjoint; ``truth``: what is known of the objects.
 
 An ``aef`` file is an npz of ``features`` float32 [S, 64] and ``positions`` float32 [S, 2], order (y, x),
-0 to 1; ours may add ``mask`` bool [S]. File names are relative to the folder of the JSON lines.
+0 to 1; ours may add ``mask`` bool [S], and may hold two years: ``features`` [S, 128], the newest first. File
+names are relative to the folder of the JSON lines.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DatasetError
-from engine.runtime.prior import PRIOR_DIM, Prior
+from engine.runtime.image import channel_stamp
+from engine.runtime.prior import PRIOR_DIM, YEARS, Prior
 from engine.runtime.text import Place
 
 
@@ -157,12 +159,37 @@ def parse_record(line: object, folder: Path = Path(".")) -> Record:
     )
 
 
+def check_channels(folder: Path) -> None:
+    """Refuse a dataset of our own whose chips show other channels than this release's.
+
+    Its ``dataset.json`` says what they show. Datasets of others have none and are taken as they are.
+
+    Raises:
+        DatasetError: they are other ones, or it does not say.
+    """
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {path}: {error}") from error
+    if isinstance(facts, dict) and "records" in facts and facts.get("channels") != channel_stamp():
+        raise DatasetError(
+            f"got {folder} with chips of channels {facts.get('channels', 'that it does not name')}, expected "
+            f"{channel_stamp()}: make it anew with `fusar-engine dataset`, or cut its scenes anew with "
+            "`fusar chips` and use `fusar-engine triplets`"
+        )
+
+
 def read_records(path: Path) -> list[Record]:
     """Read a file of JSON lines.
 
     Raises:
-        DatasetError: the file is missing or empty, or a line is malformed (its number is in the message).
+        DatasetError: the file is missing or empty, a line is malformed (its number is in the message), or the
+            dataset's chips show other channels.
     """
+    check_channels(path.parent)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -241,10 +268,11 @@ def _read_prior(record: Record, name: str) -> Prior:
             f"{where}: {error}; expected an npz of features [S, 64], positions [S, 2]"
         ) from error
     count = len(features)
-    if features.shape != (count, PRIOR_DIM) or positions.shape != (count, 2) or mask.shape != (count,):
+    widths = [(count, PRIOR_DIM * years) for years in YEARS]
+    if features.shape not in widths or positions.shape != (count, 2) or mask.shape != (count,):
         shapes = (features.shape, positions.shape, mask.shape)
         raise DatasetError(
-            f"{where}: got features, positions, mask of {shapes}, expected [S, 64], [S, 2], [S]"
+            f"{where}: got features, positions, mask of {shapes}, expected [S, 64] or [S, 128], [S, 2], [S]"
         )
     valid = mask.astype(np.bool_)
     if not count or not np.isfinite(features[valid]).all():

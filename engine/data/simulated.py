@@ -6,7 +6,7 @@
       stage1.jsonl               descriptions
       stage2.jsonl               the tasks
       stage1.val.jsonl, stage2.val.jsonl, chips/val-...   chips of another seed
-      dataset.json               what was asked for, and counts
+      dataset.json               what was asked for, counts, and what the chips' channels show
 
 Every simulated chip and pair is a site of its own, so train and validation share none.
 """

@@ -122,7 +122,7 @@ class TripletBatch:
         mm_token_type_ids: 1 where a token belongs to an image, [B, T].
         image_grid_thw: (1, rows, columns) of each image's patches, [N, 3].
         patches: one frame's patches of each image, [N, rows * columns, 3 * 14^2].
-        vectors: anchor vectors, [N, S, 64].
+        vectors: anchor vectors, [N, S, 64 * years].
         positions: anchors' (y, x) in [0, 1], [N, S, 2].
         mask: True where an anchor is valid, [N, S].
     """
@@ -156,6 +156,7 @@ class Collate:
         image_px: side of the enlarged image.
         pixel_mean: as the base scales channels; see ``engine.runtime.image.scale_pixels``.
         pixel_std: likewise.
+        years: of a prior, as the model takes them.
 
     Raises:
         DatasetError: the tokenizer lacks a special token of Qwen2.5-VL.
@@ -167,7 +168,9 @@ class Collate:
         image_px: int,
         pixel_mean: tuple[float, ...] = PLAIN_PIXELS,
         pixel_std: tuple[float, ...] = PLAIN_PIXELS,
+        years: int = 1,
     ) -> None:
+        self._years = years
         self._image_px, self._scale = image_px, (pixel_mean, pixel_std)
         self._pad_id = tokenizer.token_to_id(_PAD)
         self._image_id = tokenizer.token_to_id(IMAGE_TOKEN)
@@ -175,7 +178,11 @@ class Collate:
             raise DatasetError(f"got a tokenizer without {IMAGE_TOKEN} or {_PAD}, expected one of Qwen2.5-VL")
 
     def __call__(self, triplets: Sequence[Triplet]) -> TripletBatch:
-        """Pad tokens and priors, cut images into patches."""
+        """Pad tokens and priors, cut images into patches.
+
+        Raises:
+            DatasetError: a prior is of more or fewer years than the model takes.
+        """
         length = max(len(each.prompt_ids) + len(each.answer_ids) for each in triplets)
         ids = np.full((len(triplets), length), self._pad_id, np.int64)
         labels = np.full((len(triplets), length), IGNORE, np.int64)
@@ -189,7 +196,9 @@ class Collate:
             [scale_pixels(patches(each.chips, self._image_px), *self._scale) for each in triplets]
         )
         side = self._image_px // PATCH_PX
-        vectors, positions, mask = _pad_priors([prior for each in triplets for prior in each.priors])
+        vectors, positions, mask = _pad_priors(
+            [prior for each in triplets for prior in each.priors], self._years
+        )
         return TripletBatch(
             input_ids=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(present),
@@ -203,21 +212,25 @@ class Collate:
         )
 
 
-def _pad_priors(priors: Sequence[Prior]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stack priors of unequal length.
+def _pad_priors(priors: Sequence[Prior], years: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stack priors of unequal length; an absent one is of as many years as asked for.
 
     A filler anchor is masked, and stands far away: the weights of the fusar variant are normalised over all
     anchors before the mask, so a filler within the image would take weight from the true ones.
     """
     count = max(len(prior.mask) for prior in priors)
-    vectors = np.zeros((len(priors), count, PRIOR_DIM), np.float32)
+    vectors = np.zeros((len(priors), count, PRIOR_DIM * years), np.float32)
     positions = np.full((len(priors), count, 2), FAR_AWAY, np.float32)
     mask = np.zeros((len(priors), count), np.bool_)
     for row, prior in enumerate(priors):
         size = len(prior.mask)
-        vectors[row, :size], positions[row, :size], mask[row, :size] = (
-            prior.vectors,
-            prior.positions,
-            prior.mask,
-        )
+        positions[row, :size], mask[row, :size] = prior.positions, prior.mask
+        if prior.years == years:
+            vectors[row, :size] = prior.vectors
+        elif prior.mask.any():
+            raise DatasetError(
+                f"got a prior of {prior.years} year(s), expected {years}, which the model takes: attach "
+                f"priors with `fusar-engine triplets --years {years}`, or train a model with `tlm: "
+                f"{{years: {prior.years}}}`"
+            )
     return vectors, positions, mask

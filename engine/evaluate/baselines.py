@@ -39,14 +39,15 @@ def find_all(
     for item in items:  # pairs are asked no detection question: their place stays empty
         out["cfar"].append(cfar.detect(item.chips[-1], item.shore_px) if item.ask("detection") else [])
         tell(1)
+    tokens: list[Any] = []  # of the vision graph, which all dense heads read: worked out once
     for path in files:
-        name, found = _found(predictor, items, path, tell)
+        name, found = _found(predictor, items, path, tokens, tell)
         out[name] = found
     return out
 
 
 def _found(
-    predictor: Any, items: Sequence[Item], path: Path, tell: Callable[[int], None]
+    predictor: Any, items: Sequence[Item], path: Path, tokens: list[Any], tell: Callable[[int], None]
 ) -> tuple[str, list[list[Thing]]]:
     import torch
 
@@ -65,10 +66,10 @@ def _found(
             tell(1)
         return "classifier on candidates", found
     if kind == dense.KIND:
-        head = dense.load(saved, predictor.bundle.bundle_id)
-        return f"dense head, {head.facts['size']}", dense.find(
-            head, dense.visual_tokens(predictor, items, tell)
-        )
+        head = dense.load(saved, predictor.bundle)
+        if not tokens:
+            tokens.append(dense.visual_tokens(predictor, items, tell))
+        return f"dense head, {head.facts['size']}", dense.find(head, tokens[0])
     raise ArtifactError(f"got a detector of kind {kind!r} in {path}, expected what `baseline` wrote")
 
 
@@ -114,5 +115,5 @@ def baseline(
             head = dense.train(
                 predictor, items, "linear" if kind == "linear" else "equal", seed, passes, tell
             )
-            dense.save(head, predictor.bundle.bundle_id, out)
+            dense.save(head, predictor.bundle, out)
     typer.echo(f"{out}: {kind}, trained on {chips} simulated chips of seed {seed}")

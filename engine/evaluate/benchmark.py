@@ -117,6 +117,11 @@ def read_benchmark(folder: Path) -> list[PairQuestion]:
 
     try:
         facts = json.loads((folder / "benchmark.json").read_text())
+        if facts["channel_ranges"] != [list(ends) for ends in CHANNEL_RANGES]:
+            raise DatasetError(
+                f"got the benchmark in {folder} of channels {facts['channel_ranges']}, expected "
+                f"{CHANNEL_RANGES}: write it anew"
+            )
         texts = {name: (folder / name).read_text("utf-8") for name in ("questions.jsonl", "truth.jsonl")}
         for name, text in texts.items():
             if hashlib.sha256(text.encode()).hexdigest() != facts["sha256"][name]:

@@ -29,6 +29,7 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(help="Threads; all cores without it.")] = None,
     threshold: Annotated[float, typer.Option(help="Score from which an object counts.")] = 0.5,
     controls: Annotated[bool, typer.Option(help="Ask again under the controls.")] = True,
+    task: Annotated[list[str] | None, typer.Option(help="Ask this task alone; repeat.")] = None,
     baseline: Annotated[
         list[Path] | None, typer.Option(help="Trained by `fusar-engine baseline`; may be repeated.")
     ] = None,
@@ -57,20 +58,23 @@ def evaluate(
         raise InputError(f"got --questions {questions} --only {only}, expected 0 or more, and questions")
     predictor = Predictor.open(bundle, backend, threads)
     manifest = predictor.bundle.manifest
-    if only and not (questions and "question" in manifest.tasks):
+    if unknown := set(task or ()) - set(manifest.tasks):
+        raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(manifest.tasks)}")
+    tasks = task or list(manifest.tasks)
+    if only and not (questions and "question" in tasks):
         raise InputError(f"got --only {only}, but no such questions, or a bundle without the task question")
     with Progress(transient=True) as bars:
         items, data = (
             ([], "free questions alone")
             if only
-            else _items(dataset, chips, seed, bars, pairs if "change" in manifest.tasks else 0, frozen)
+            else _items(dataset, chips, seed, bars, pairs if "change" in tasks else 0, frozen)
         )
         bar = bars.add_task("asking", total=None)
         began = time.perf_counter()
         answered = ask(
             predictor,
             items,
-            list(manifest.tasks),
+            tasks,
             tuple(CONTROLS) if controls else (),
             lambda n: bars.update(bar, advance=n),
         )
@@ -79,11 +83,12 @@ def evaluate(
         other = bars.add_task("other detectors", total=len(items) * (1 + len(baseline or ())))
         found = find_all(predictor, items, baseline or (), lambda n: bars.update(other, advance=n))
         worded = {}
-        if questions and "question" in manifest.tasks and (only or dataset is None):
+        if questions and "question" in tasks and (only or dataset is None):
             worded["wordings"] = _worded(predictor, questions, controls, bars)
     report: dict[str, Any] = {
         "conditions": {
             "data": data,
+            "tasks": ", ".join(tasks),
             "items": len(items),
             "sites": len(set(answered.sites)),
             "bundle": f"{manifest.name} {predictor.bundle.bundle_id}",

@@ -22,6 +22,7 @@ from engine.evaluate.items import Item
 from engine.evaluate.metrics import Thing
 from engine.runtime.image import CHIP_PX, patches, scale_pixels
 from engine.runtime.predictor import Predictor
+from engine.runtime.spec import VISION, Bundle
 from engine.runtime.text import LABELS
 
 Size = Literal["linear", "equal"]
@@ -132,8 +133,9 @@ def train(
     )
     for _ in range(epochs):
         for chosen in torch.randperm(len(tokens)).split(64):
-            logits, given = head(tokens[chosen])
-            loss = dense_loss(logits, given, present[chosen], boxes[chosen])
+            with torch.autocast("cpu", torch.bfloat16, enabled=size == "equal"):  # nearly twice as fast
+                logits, given = head(tokens[chosen])
+            loss = dense_loss(logits.float(), given.float(), present[chosen], boxes[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -173,21 +175,28 @@ def find(head: DenseHead, tokens: NDArray[np.float32]) -> list[list[Thing]]:
     return out
 
 
-def save(head: DenseHead, bundle_id: str, path: Path) -> None:
-    """Write a head, with the bundle whose tokens it reads."""
-    torch.save({"kind": KIND, "facts": head.facts, "bundle": bundle_id, "state": head.state_dict()}, path)
+def save(head: DenseHead, bundle: Bundle, path: Path) -> None:
+    """Write a head, with the checksum of the vision graph whose tokens it reads."""
+    torch.save(
+        {"kind": KIND, "facts": head.facts, "vision": _vision(bundle), "state": head.state_dict()}, path
+    )
 
 
-def load(saved: dict[str, Any], bundle_id: str) -> DenseHead:
-    """Return a saved head.
+def load(saved: dict[str, Any], bundle: Bundle) -> DenseHead:
+    """Return a saved head; it serves every bundle with the same vision graph.
 
     Raises:
-        ArtifactError: it was fitted to another bundle's tokens.
+        ArtifactError: it was fitted to another graph's tokens.
     """
-    if saved["bundle"] != bundle_id:
+    if saved.get("vision") != _vision(bundle):
         raise ArtifactError(
-            f"got a dense head of bundle {saved['bundle']}, expected {bundle_id}: train one for this bundle"
+            f"got a dense head of the vision graph {str(saved.get('vision'))[:16]}, expected "
+            f"{_vision(bundle)[:16]} of bundle {bundle.bundle_id}: train one with `fusar-engine baseline`"
         )
     head = DenseHead(**saved["facts"])
     head.load_state_dict(saved["state"])
     return head.eval()
+
+
+def _vision(bundle: Bundle) -> str:
+    return bundle.manifest.files[VISION].sha256

@@ -111,7 +111,10 @@ def export(
     tell("checkpoint")
     model, tokenizer = load_fusar(checkpoint)
     if model.tlm.config.place != "tokens" or model.tlm.config.years != 1:
-        raise InputError(f"got {model.tlm.config}, expected one of a bundle's graphs: tokens, one year")
+        raise InputError(
+            f"got a modulation of place {model.tlm.config.place!r} and {model.tlm.config.years} years, "
+            "expected tokens and one year: bundles hold no other (docs/training.md)"
+        )
     out.mkdir(parents=True, exist_ok=True)
     tell("vision")
     export_vision(model, out / spec.VISION)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from engine.errors import InputError
+from engine.runtime.text import DATED, RELEASED, SYSTEM
+
 _console = Console()
+PROMPTS = {"dated": DATED, "undated": SYSTEM, "released": RELEASED}
 
 
 def export(
@@ -23,18 +28,28 @@ def export(
     card: Annotated[Path | None, typer.Option(help="Model card to copy.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task it was trained on; repeat.")] = None,
     sensor: Annotated[list[str] | None, typer.Option(help="Sensor it was trained on; repeat.")] = None,
+    spacing: Annotated[float, typer.Option(help="Pixel spacing that it was trained on, metres.")] = 10.0,
     score_floor: Annotated[float, typer.Option(help="A list goes on above this probability.")] = 0.1,
     score_coordinates: Annotated[
         float, typer.Option(help="Power of the coordinates' probability in a score; 0 leaves it out.")
     ] = 1.0,
-    record: Annotated[Path | None, typer.Option(help="Training record, JSON.")] = None,
+    score_odds: Annotated[
+        str,
+        typer.Option(help="Weights of text and tower in the score of what the tower proposes, and a sum."),
+    ] = "0.2,0.8,0",
+    system: Annotated[
+        str, typer.Option(help=f"What prompts stated in training: one of {', '.join(PROMPTS)}.")
+    ] = "dated",
+    record: Annotated[Path | None, typer.Option(help="Training record, JSON, such as a run.json.")] = None,
     int8: Annotated[bool, typer.Option(help="Add graphs in 8 bit, if they pass the gate.")] = True,
 ) -> None:
     """Export a checkpoint to a bundle, and check ONNX Runtime against torch."""
     from engine.export.bundle import export as write_bundle
     from engine.runtime.parity import verify as check
 
-    training: dict[str, Any] = json.loads(record.read_text()) if record is not None else {}
+    if system not in PROMPTS:
+        raise InputError(f"got --system {system!r}, expected one of {', '.join(PROMPTS)}")
+    training = _read_record(record) if record is not None else {}
     with _console.status("exporting") as status:
         opened = write_bundle(
             checkpoint,
@@ -45,9 +60,12 @@ def export(
             card=card,
             tasks=task or ("detection", "description"),
             sensors=sensor or ("Sentinel-1 IW",),
+            spacing_m=spacing,
             score_floor=score_floor,
             score_coordinates=score_coordinates,
+            score_odds=_read_odds(score_odds),
             training=training,
+            system=PROMPTS[system],
             int8=int8,
             progress=lambda stage: status.update(f"exporting: {stage}"),
         )
@@ -55,6 +73,26 @@ def export(
         parity = check(opened)
     _show(parity)
     _console.print(f"bundle {opened.bundle_id} in {opened.path}")
+
+
+def _read_odds(given: str) -> tuple[float, float, float]:
+    try:
+        text, tower, added = (float(each) for each in given.split(","))
+    except ValueError as error:
+        raise InputError(f"got --score-odds {given!r}, expected three numbers such as 0.2,0.8,0") from error
+    if not (0 <= text < math.inf and 0 <= tower < math.inf and math.isfinite(added)):
+        raise InputError(f"got --score-odds {given!r}, expected finite numbers, weights not below 0")
+    return text, tower, added
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read --record {path}: {error}; expected a JSON object") from error
+    if not isinstance(facts, dict):
+        raise InputError(f"got {type(facts).__name__} in --record {path}, expected a JSON object")
+    return facts
 
 
 def verify(
@@ -89,7 +127,6 @@ def build(
     ] = None,
 ) -> None:
     """Compile a bundle's graphs with TensorRT and enter the plan into its list."""
-    from engine.errors import InputError
     from engine.export.build import build as run
     from engine.runtime.spec import Bundle
 

@@ -174,7 +174,7 @@ def save_adapter(opened: Opened, folder: Path) -> None:
         "format": RELEASED_FORMAT if tlm.variant == "reference" else OWN_FORMAT,
         "hidden_mult": tlm.hidden / tlm.channels,
         "image_size": opened.model.image_px,
-        "vec_dim": PRIOR_DIM,
+        "vec_dim": PRIOR_DIM * tlm.years,
         "base": base,
         **tlm.to_dict(),
     }

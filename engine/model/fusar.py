@@ -26,18 +26,18 @@ _READOUT = "readout.safetensors"
 
 @dataclass
 class PriorBatch:
-    """Priors of a batch of images: vectors [N, S, 64], positions (y, x) [N, S, 2], mask [N, S]."""
+    """Priors of a batch of images: vectors [N, S, 64 * years], positions (y, x) [N, S, 2], mask [N, S]."""
 
     vectors: Tensor
     positions: Tensor
     mask: Tensor
 
     @classmethod
-    def absent(cls, images: int) -> PriorBatch:
+    def absent(cls, images: int, years: int = 1) -> PriorBatch:
         """Return priors of which no anchor is valid."""
         count = ANCHORS_SIDE**2
         return cls(
-            torch.zeros(images, count, PRIOR_DIM),
+            torch.zeros(images, count, PRIOR_DIM * years),
             torch.zeros(images, count, 2),
             torch.zeros(images, count).bool(),
         )

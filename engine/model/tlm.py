@@ -21,8 +21,8 @@ another place (``place``: inside the vision tower, before its merger), and vecto
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,8 @@ class TlmConfig:
         prior_dropout: in training, the share of images whose prior is withheld ("fusar" only).
         fusion: "modulate"; "sum" adds a projected prior; "concat" projects token and prior together.
         place: "tokens", after the tower's merger, or "tower", before it; ``channels`` is the width there.
-        years: embeddings of so many years stand side by side in a vector.
+        years: embeddings of so many years stand side by side in a vector, the newest first; the first layer
+            can form their difference.
         places: tokens of a chip that are told where they stand; 0 tells none ("fusar" only).
         width: of a visual token, where ``channels`` is another.
     """
@@ -107,7 +108,7 @@ class TokenwiseModulation(nn.Module):
         Args:
             tokens: merged visual tokens in raster order, [B, h * w, C]; or those that the merger will join,
                 [B, h * w, n, C].
-            vectors: anchor vectors, [B, S, 64]; any finite value where the mask is False.
+            vectors: anchor vectors, [B, S, 64 * years]; any finite value where the mask is False.
             positions: anchors' (y, x) in [0, 1], [B, S, 2].
             mask: True where an anchor is valid, [B, S].
             grid: (h, w) of the merged grid.
@@ -116,8 +117,13 @@ class TokenwiseModulation(nn.Module):
             Tokens, shaped as they came.
 
         Raises:
-            InputError: the grid does not fit the tokens.
+            InputError: the grid does not fit the tokens, or the vectors are of more or fewer years.
         """
+        if vectors.shape[-1] != PRIOR_DIM * self.config.years:
+            raise InputError(
+                f"got priors {vectors.shape[-1]} wide, expected {PRIOR_DIM * self.config.years}: of "
+                f"{self.config.years} year(s)"
+            )
         if tokens.shape[1] != grid[0] * grid[1]:
             raise InputError(
                 f"got {tokens.shape[1]} tokens for a grid of {grid}, expected {grid[0] * grid[1]}"
@@ -140,6 +146,17 @@ class TokenwiseModulation(nn.Module):
             return self.join(torch.cat([tokens, fields], dim=-1))
         gamma, beta = fields.chunk(2, dim=-1)
         return tokens * (1 + gamma) + beta
+
+    def widen(self, years: int) -> None:
+        """Take vectors of more years from now on; until it is trained, what is added changes nothing."""
+        more = PRIOR_DIM * (years - self.config.years)
+        self.config = replace(self.config, years=years)
+        old = cast(nn.Linear, self.mlp[0])
+        new = nn.Linear(PRIOR_DIM * years, self.config.hidden).to(old.weight)
+        with torch.no_grad():
+            new.weight.copy_(F.pad(old.weight, (0, more)))
+            new.bias.copy_(old.bias)
+        self.mlp[0] = new
 
     def placed(self, tokens: Tensor) -> Tensor:
         """Tell visual tokens where they stand, [B, tokens, C]; unchanged without places.

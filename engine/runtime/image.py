@@ -27,6 +27,7 @@ ANCHORS_SIDE = 6  # AlphaEarth anchors a side, evenly spaced over the whole chip
 # (low, high) of the three channels: co-polarised and cross-polarised intensity in dB, which keep their noise,
 # and in standard deviations how far a pixel stands out from the sea around it (docs/decisions/0011).
 CHANNEL_RANGES: tuple[tuple[float, float], ...] = ((-32.0, 4.0), (-34.0, 0.0), (-3.0, 15.0))
+CHANNELS = ("copolarised_db", "crosspolarised_db", "stands_out_sd")  # what chips in files are said to show
 Pixels = tuple[float, float, float]  # one value a channel
 PLAIN_PIXELS: Pixels = (0.5, 0.5, 0.5)  # mean and deviation of channels from 0 to 1 that give -1 to 1
 _FLOOR = 1e-5  # -50 dB, below every channel's range; keeps the logarithm finite
@@ -47,6 +48,11 @@ class Cell:
     def holds(self, line_px: float, sample_px: float) -> bool:
         """Whether the cell's core holds a position in the scene."""
         return cell_of(line_px, sample_px) == self
+
+
+def channel_stamp() -> dict[str, list[float]]:
+    """Return name and range of each channel, by which files of chips state how their pixels were scaled."""
+    return {name: list(ends) for name, ends in zip(CHANNELS, CHANNEL_RANGES, strict=True)}
 
 
 def cell_of(line_px: float, sample_px: float) -> Cell:

@@ -18,6 +18,7 @@ from engine.runtime.image import ANCHORS_SIDE
 
 ANCHORS = ANCHORS_SIDE  # anchors a side
 PRIOR_DIM = 64
+YEARS = (1, 2)  # of how many a prior can be; bundles take one
 NODATA = -128
 _SCALE = 127.5
 _EPS = 1e-6
@@ -31,10 +32,10 @@ class Prior:
     """What AlphaEarth says about a chip.
 
     Attributes:
-        vectors: float32 [S, 64]; zeros where the mask is False.
+        vectors: float32 [S, 64], or [S, 128] of two years, the newest first; zeros where the mask is False.
         positions: float32 [S, 2], (y, x) in [0, 1] over the whole chip.
-        mask: bool [S], True where an anchor has a vector.
-        year: the year of the embedding; None where there is none or it is not known.
+        mask: bool [S], True where an anchor has a vector (of every year).
+        year: the newest year of the embedding; None where there is none or it is not known.
 
     Raises:
         InputError: shapes differ, or a vector is not finite.
@@ -47,13 +48,22 @@ class Prior:
 
     def __post_init__(self) -> None:
         count = len(self.mask)
-        if self.vectors.shape != (count, PRIOR_DIM) or self.positions.shape != (count, 2):
+        widths = [PRIOR_DIM * years for years in YEARS]
+        if self.vectors.shape not in [(count, width) for width in widths] or self.positions.shape != (
+            count,
+            2,
+        ):
             raise InputError(
                 f"got vectors {self.vectors.shape}, positions {self.positions.shape} and mask "
-                f"{self.mask.shape}, expected [S, {PRIOR_DIM}], [S, 2] and [S]"
+                f"{self.mask.shape}, expected [S, {PRIOR_DIM}] (or twice as wide), [S, 2] and [S]"
             )
         if not np.isfinite(self.vectors).all():
             raise InputError("got vectors that are not finite, expected zeros where the mask is False")
+
+    @property
+    def years(self) -> int:
+        """Of how many years the vectors are."""
+        return int(self.vectors.shape[1]) // PRIOR_DIM
 
     @property
     def status(self) -> Literal["absent", "partial", "full"]:
@@ -71,14 +81,14 @@ class Prior:
 
     @classmethod
     def from_bytes(cls, raw: NDArray[np.int8], year: int | None, positions: ArrayLike | None = None) -> Prior:
-        """Return the prior of anchors' bytes, masked where any of their 64 is -128.
+        """Return the prior of anchors' bytes, masked where any of them is -128.
 
         Args:
-            raw: int8 [64, S] or [64, rows, columns].
-            year: of the embedding; dropped where every anchor is masked.
+            raw: int8 [64, S] or [64, rows, columns]; of two years [128, ...], the newest first.
+            year: the newest of the embedding; dropped where every anchor is masked.
             positions: (y, x) of each anchor; None for the grid of `anchor_positions`.
         """
-        vectors = dequantise(raw).reshape(PRIOR_DIM, -1).T
+        vectors = dequantise(raw).reshape(len(raw), -1).T
         mask = np.isfinite(vectors).all(axis=1)
         return cls(
             np.ascontiguousarray(np.where(mask[:, None], vectors, np.float32(0))),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engine.errors import ArtifactError
 from engine.runtime import calibration, image, text
+from engine.runtime.prior import PRIOR_DIM
 
 FORMAT: Literal["fusar.bundle/1"] = "fusar.bundle/1"
 MANIFEST = "manifest.json"
@@ -218,6 +219,13 @@ class Manifest(_Frozen):
     change_odds: tuple[_Weight, _Weight, float, float] | None = None
     parity: dict[str, Tolerance] = Field(default_factory=dict)
 
+    @property
+    def prior_years(self) -> int:
+        """Of how many years the vision graph takes priors, by its input ``vectors``; 1 without it."""
+        inputs = self.graphs["vision"].inputs if "vision" in self.graphs else ()
+        widths = [each.shape[-1] for each in inputs if each.name == "vectors" and each.shape]
+        return widths[0] // PRIOR_DIM if widths and isinstance(widths[0], int) else 1
+
     def tolerance(self, precision: str) -> Tolerance:
         """Return what a precision is allowed."""
         return self.parity.get(precision, TOLERANCES[precision])
@@ -303,6 +311,11 @@ class Bundle:
             raise ArtifactError(
                 f"got a bundle of chips {chip} and prompt {system!r}, expected {ours} and {text.DATED!r}: "
                 "use a bundle of this release or export it anew"
+            )
+        if self.manifest.prior_years != 1:
+            raise ArtifactError(
+                f"got a bundle of priors of {self.manifest.prior_years} years, expected one: this "
+                "release has two in training and the ablation alone"
             )
 
 

@@ -65,6 +65,9 @@ class Tasks:
             raise InputError(f"got {len(request.chips)} chips for task {request.task!r}, expected two")
         if spec.answer == "class" and len(request.known) != 1:
             raise InputError(f"got {len(request.known)} known places for task {request.task!r}, expected one")
+        if any(prior.years != manifest.prior_years for prior in request.priors):
+            years = [prior.years for prior in request.priors]
+            raise InputError(f"got priors of {years} years, expected {manifest.prior_years}: the bundle's")
         tokens = [manifest.chip.tokens] * len(request.chips)
         scale = manifest.chip.enlarged_px / manifest.chip.size_px
         return prompt(request, tokens, spec.question, scale, manifest.system)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from engine.errors import InputError
+from engine.runtime.image import channel_stamp
 
 _PART = 500  # chips in memory at once
 _VALIDATION_SEED = 1_000_000_007  # added to the seed, so that no training chip is drawn again
@@ -79,7 +80,7 @@ def dataset(
         "seed": seed,
         "size": size,
     }
-    asked |= {"tasks": tasks, "simulated": True}
+    asked |= {"tasks": tasks, "simulated": True, "channels": channel_stamp()}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
 

@@ -48,15 +48,19 @@ class TlmSettings:
         variant: "fusar" or "reference" (see ``engine.model.tlm``).
         hidden: width of the hidden layer; 0 for the release's max(128, 4 * channels).
         prior_dropout: share of images whose prior is withheld in training, "fusar" only.
+        years: of a prior, 1 or 2 ("fusar" only); a modulation of one year is widened to two.
     """
 
     variant: Literal["fusar", "reference"] = "fusar"
     hidden: int = 64
     prior_dropout: float = 0.3
+    years: int = 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _check(self.hidden >= 0, f"got tlm hidden {self.hidden}, expected 0 or more")
+        fits = self.years == 1 or (self.years == 2 and self.variant == "fusar")
+        _check(fits, f"got tlm years {self.years} of {self.variant}, expected 1, or 2 of fusar")
         _check(0 <= self.prior_dropout < 1, f"got tlm prior_dropout {self.prior_dropout}, expected 0 to 1")
 
 

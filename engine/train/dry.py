@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,8 @@ def plan(config: TrainConfig, source: str, records: int, bf16: bool = True) -> d
             },
         )
     )
+    if settings.years > tlm.years:
+        tlm = replace(tlm, years=settings.years)
     with torch.device("meta"):
         model = _Skeleton(Qwen2_5_VLForConditionalGeneration(facts), TokenwiseModulation(tlm))
         if "lora" in config.trains:

@@ -131,7 +131,9 @@ class _Runner:
         self.config, self.accelerator, self.opened, self.out = config, accelerator, opened, out
         self.facts, self.steps, self.curve = facts, steps, journal.Curve()
         model = opened.model
-        self.collate = Collate(opened.tokenizer, model.image_px, model.pixel_mean, model.pixel_std)
+        self.collate = Collate(
+            opened.tokenizer, model.image_px, model.pixel_mean, model.pixel_std, model.tlm.config.years
+        )
         self.dataset = TripletDataset(records, opened.tokenizer, model.image_px, config.max_length)
         held_out = _validation(data, config)
         self.held_out = TripletDataset(held_out, opened.tokenizer, model.image_px, config.max_length)

@@ -32,6 +32,8 @@ def begin(config: TrainConfig, source: str, dtype: torch.dtype = torch.float32) 
     opened = open_model(
         source, tlm.variant, tlm.hidden, tlm.prior_dropout, torch.float32 if config.full else dtype
     )
+    if tlm.years > opened.model.tlm.config.years:
+        opened.model.tlm.widen(tlm.years)
     if config.full:
         fold_lora(opened)
     elif "lora" in config.trains:

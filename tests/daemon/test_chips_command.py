@@ -10,7 +10,7 @@ from PIL import Image
 
 from daemon.chips_command import Label, cut_product, read_labels
 from daemon.errors import ConfigError
-from engine.runtime.image import Cell, cell_of
+from engine.runtime.image import Cell, cell_of, channel_stamp
 from tests.support.sea import FakeLand, Target, sea_scene
 
 TARGETS = [Target(120, 130, 180, 30, 50), Target(300, 250, 60, 120, 42)]
@@ -52,6 +52,7 @@ def test_chips_hold_candidates_and_labels_and_their_boxes(scene, tmp_path) -> No
     assert x2 - x1 == pytest.approx(18 + 3.7, abs=0.1)
     assert y2 - y1 == pytest.approx(3 + 3.7, abs=0.1)
     assert chip["labelled"] and chip["simulated"] and len(chip["anchors"]) == 36
+    assert chip["channels"] == channel_stamp()
     assert chip["sea_db"] is not None and chip["land_fraction"] == 0
     pixels = np.asarray(Image.open(tmp_path / chip["image"]))
     assert pixels.shape == (126, 126, 3)

@@ -110,3 +110,17 @@ def test_a_cell_is_trained_once_and_taken_up_again(tmp_path: Path, monkeypatch: 
     assert "| 2 | modulate | 2 | on |" in text
     draw(rows, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_two_years_have_data_of_their_own_and_leave_the_others_alone(tmp_path: Path) -> None:
+    ablation = Ablation(tmp_path, replace(SMALL, fusions=("modulate", "two-years")))
+    one = ablation.data(2.0)
+    found = ablation.run(Cell("two-years", 2, "on", 2.0, 0))
+    assert {use: len(found[use]["landcover"]["answers"]) for use in ("on", "off", "shuffled")} == {
+        "on": 6, "off": 6, "shuffled": 6,
+    }  # fmt: skip
+    two = ablation.data(2.0, years=2)
+    assert one != two
+    texts = [(each / "on" / "stage2.jsonl").read_text() for each in (one, two)]
+    assert texts[0] == texts[1]  # the same chips, questions and answers

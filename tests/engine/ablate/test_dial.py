@@ -89,3 +89,15 @@ def test_datasets(tmp_path: Path) -> None:
     assert sorted(r.aef for r in on) == sorted(r.aef for r in mixed)
     assert len({r.aef for r in mixed if r.site == mixed[0].site}) == 1
     assert shuffled(on, 5) == mixed
+
+
+def test_two_years_show_what_one_shows(tmp_path: Path) -> None:
+    one = write_dataset(tmp_path / "one", "test", 4, 5, 1.0, 84)["on"]
+    two = write_dataset(tmp_path / "two", "test", 4, 5, 1.0, 84, years=2)["on"]
+    assert [record.answer for record in one] == [record.answer for record in two]
+    for a, b in zip(one, two, strict=True):
+        (plain,), (both,) = load_priors(a), load_priors(b)
+        assert both.years == 2
+        assert np.array_equal(both.vectors[:, :64], plain.vectors)
+        likeness = (both.vectors[:, :64] * both.vectors[:, 64:]).sum(1)  # of unit vectors
+        assert (likeness < 0.999).all() and likeness.mean() > 0.7

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from engine.cli import app
 from engine.data.chipfolder import land_cover, read_chips, write_triplets
 from engine.data.embeddings import Embeddings
-from engine.data.records import read_records
-from engine.errors import DatasetError
+from engine.data.records import load_priors, read_records
+from engine.errors import DatasetError, InputError
+from engine.runtime.image import channel_stamp
 from engine.runtime.prior import Prior
 from engine.runtime.text import parse_detections
 from engine.simulate import landcover
@@ -29,6 +32,7 @@ def line(index: int, **changes) -> dict:
         "sensor": "Sentinel-1 IW",
         "bands": ["VV", "VH"],
         "spacing_m": 10.0,
+        "channels": channel_stamp(),
         "centre": [lon, lat],
         "anchors": [[lon, lat]] * 36,
         "land_fraction": 0.0,
@@ -69,6 +73,17 @@ def test_a_folder_becomes_a_dataset_split_by_site(folder, tmp_path) -> None:
     assert not {record.site for record in records} & {record.site for record in held_out}
     assert all(path.is_file() for record in records for path in record.files())
     assert "1 ship" in read_records(out / "stage1.jsonl")[0].answer
+
+
+def test_objects_that_leave_the_chip_are_marked(folder, tmp_path) -> None:
+    objects = [
+        {"label": "ship", "box_px": box, "length_m": 80.0, "contrast_db": 20.0}
+        for box in ([50, 60, 60, 66], [120, 60, 131, 66])
+    ]
+    write_triplets(read_chips(folder([line(0, objects=objects)])), tmp_path, None, 252)
+    record = read_records(tmp_path / "stage2.jsonl")[0]
+    assert [each.get("clipped", False) for each in record.truth] == [False, True]
+    assert record.truth[1]["bbox_2d"][2] <= 252
 
 
 def test_near_chips_are_one_site(folder, tmp_path) -> None:
@@ -145,3 +160,47 @@ def test_the_prior_tells_what_covers_the_land() -> None:
     assert land_cover(Prior.from_bytes(raw, 2021)) == "trees"
     assert land_cover(Prior.from_bytes(np.where(labels > 0, -128, raw).astype(np.int8), 2021)) is None
     assert land_cover(Prior.absent()) is None
+
+
+def test_two_years_are_the_newest_and_the_one_before(folder, tmp_path) -> None:
+    from rasterio.warp import transform
+
+    tiles = [tile(tmp_path, year, year - 2000, True) for year in (2018, 2020, 2021)]
+    (tmp_path / "index.json").write_text(json.dumps({"version": 1, "tiles": tiles}))
+    lon, lat = transform("EPSG:32632", "EPSG:4326", [400_035.0] * 36, [5_559_965.0] * 36)
+    where = np.stack([lon, lat], axis=1)
+    both = Embeddings(tmp_path).prior(where, 2022, years=2)
+    assert (both.status, both.years, both.year) == ("full", 2, 2021)
+    np.testing.assert_allclose(both.vectors[:, 0], (21 / 127.5) ** 2, rtol=1e-6)
+    np.testing.assert_allclose(both.vectors[:, 64], (20 / 127.5) ** 2, rtol=1e-6)
+    alone = Embeddings(tmp_path).prior(where, 2021, years=2)  # of 2020; 2019 is missing
+    assert (alone.status, alone.years) == ("absent", 2)
+    chips = read_chips(folder([line(0, anchors=where.tolist(), land_fraction=0.5)]))
+    for years in (1, 2):
+        out = tmp_path / str(years)
+        out.mkdir()
+        write_triplets(chips, out, Embeddings(tmp_path), 252, years=years)
+        (prior,) = load_priors(read_records(out / "stage2.jsonl")[0])
+        assert prior.years == years and prior.status == "full"
+    with pytest.raises(InputError, match="1 or 2"):
+        write_triplets(chips, out, None, 252, years=3)
+
+
+def test_the_command_says_what_its_chips_show(folder, tmp_path) -> None:
+    given, out = folder([line(0), line(1)]), tmp_path / "data"
+    asked = ["triplets", str(given), "--out", str(out), "--validation", "0"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    facts = json.loads((out / "dataset.json").read_text())
+    assert facts["channels"] == channel_stamp() and facts["years"] == 1
+    assert len(read_records(out / "stage1.jsonl")) == 2
+    assert isinstance(CliRunner().invoke(app, asked).exception, InputError)  # the folder is not empty
+
+
+@pytest.mark.parametrize("channels", [None, {"copolarised_db": [-32.0, 4.0], "ratio_db": [-4.0, 16.0]}])
+def test_chips_of_other_channels_are_refused(folder, channels) -> None:
+    other = line(1, channels=channels)
+    if channels is None:
+        del other["channels"]  # as folders were before they named them
+    with pytest.raises(DatasetError, match=r"P1.* anew with `fusar chips`"):
+        read_chips(folder([line(0), other]))

@@ -18,6 +18,7 @@ from engine.data.records import (
     write_records,
 )
 from engine.errors import DatasetError
+from engine.runtime.image import channel_stamp
 from engine.runtime.prior import Prior
 
 RELEASED = {
@@ -130,3 +131,29 @@ def test_image_that_is_not_square(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((10, 12, 3), np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match="square"):
         load_images(Record("a", ("a.png",), (None,), 252, "q", "a", folder=tmp_path))
+
+
+def test_a_prior_of_two_years_is_read(tmp_path: Path) -> None:
+    features = np.random.default_rng(1).normal(size=(3, 128)).astype(np.float32)
+    write_prior(tmp_path / "p.npz", Prior(features, np.eye(3, 2, dtype="f4"), np.ones(3, np.bool_), 2022))
+    record = Record("a", ("a.png",), ("p.npz",), 252, "q", "a", folder=tmp_path)
+    (back,) = load_priors(record)
+    assert back.years == 2 and np.array_equal(back.vectors, features)
+    np.savez(tmp_path / "p.npz", features=features[:, :100], positions=np.eye(3, 2))
+    with pytest.raises(DatasetError, match="128"):
+        load_priors(record)
+
+
+def test_a_dataset_of_other_channels_is_refused_and_one_of_others_is_read(tmp_path: Path) -> None:
+    path = _write(tmp_path, RELEASED)
+    for foreign in ("[1, 2]", '{"description": "ships"}'):
+        (tmp_path / "dataset.json").write_text(foreign)
+        assert len(read_records(path)) == 1
+    own = {"records": {"stage2.jsonl": 1}, "channels": channel_stamp()}
+    (tmp_path / "dataset.json").write_text(json.dumps(own))
+    assert len(read_records(path)) == 1
+    ratio = {**own["channels"], "stands_out_sd": [-4.0, 16.0]}
+    for channels in ({"channels": ratio}, {}):
+        (tmp_path / "dataset.json").write_text(json.dumps({"records": {}} | channels))
+        with pytest.raises(DatasetError, match="fusar-engine dataset"):
+            read_records(path)

@@ -124,3 +124,19 @@ def test_batch_moves_whole(loaded, data: Path) -> None:
     batch = _batch(data, tokenizer, model.image_px, 1).to("meta")
     assert batch.patches.device.type == batch.mask.device.type == "meta"
     assert np.prod(batch.patches.shape) == 324 * 588
+
+
+def test_priors_of_more_or_fewer_years_than_the_model_takes_are_refused(loaded, data: Path) -> None:
+    model, tokenizer = loaded
+    dataset = TripletDataset(read_records(data / "stage2.jsonl"), tokenizer, model.image_px)
+    absent, known = dataset[0], dataset[2]
+    two = replace(
+        known, priors=tuple(replace(each, vectors=np.tile(each.vectors, 2)) for each in known.priors)
+    )
+    collate = Collate(tokenizer, model.image_px, years=2)
+    batch = collate([absent, two])  # where there is none, it is of any number of years
+    assert batch.vectors.shape[2] == 128 and batch.mask.sum(1).tolist() == [0, 36]
+    with pytest.raises(DatasetError, match="--years 2"):
+        collate([absent, known])
+    with pytest.raises(DatasetError, match="years: 2"):
+        Collate(tokenizer, model.image_px)([two])

@@ -62,6 +62,12 @@ def test_altered_files_are_refused(folder: Path, tmp_path: Path) -> None:
             read_benchmark(copy)
     with pytest.raises(DatasetError):
         read_benchmark(tmp_path / "none")
+    facts = folder / "benchmark.json"
+    text = facts.read_text()
+    facts.write_text(json.dumps(json.loads(text) | {"channel_ranges": [[-32, 4], [-34, 0], [-4, 16]]}))
+    with pytest.raises(DatasetError, match="of channels"):
+        read_benchmark(folder)
+    facts.write_text(text)
 
 
 def test_the_truth_as_answers_scores_one_and_baselines_less(folder: Path, tmp_path: Path) -> None:

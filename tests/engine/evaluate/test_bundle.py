@@ -71,13 +71,13 @@ def test_the_head_sits_on_the_tokens_of_its_bundle(small_bundle: Bundle, items, 
     for size in ("linear", "equal"):
         head = dense.train(predictor, items, size, epochs=1)
         tokens = dense.visual_tokens(predictor, items)
-        dense.save(head, small_bundle.bundle_id, tmp_path / f"{size}.pt")
+        dense.save(head, small_bundle, tmp_path / f"{size}.pt")
         found = find_all(predictor, items, [tmp_path / f"{size}.pt"])
         assert len(found[f"dense head, {size}"]) == len(items)
         again = dense.find(head, tokens)
         assert [len(each) for each in again] == [len(each) for each in found[f"dense head, {size}"]]
     with pytest.raises(ArtifactError):
-        dense.load({"bundle": "another", "facts": {}, "state": {}}, small_bundle.bundle_id)
+        dense.load({"vision": "another", "facts": {}, "state": {}}, small_bundle)
     (tmp_path / "wrong.pt").write_bytes(b"nothing")
     with pytest.raises(ArtifactError):
         find_all(predictor, items, [tmp_path / "wrong.pt"])
@@ -145,13 +145,14 @@ def test_commands(small_bundle: Bundle, tmp_path: Path) -> None:
     assert made.exit_code == 0, made.output
     out = tmp_path / "report.json"
     asked = ["evaluate", str(small_bundle.path), "--chips", "6", "--threads", "1", "--out", str(out)]
-    done = runner.invoke(app, [*asked, "--baseline", str(saved), "--questions", "0"])
+    done = runner.invoke(app, [*asked, "--task", "detection", "--baseline", str(saved)])
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     assert set(report["results"]["baselines"]) == {"cfar", "classifier on candidates"}
     assert report["conditions"]["items"] == 6
+    assert "description" not in report["results"]
     assert out.with_suffix(".md").read_text().startswith("# Evaluation")
-    for wrong in (["--chips", "0"], ["--threshold", "2"]):
+    for wrong in (["--chips", "0"], ["--threshold", "2"], ["--task", "dance"]):
         failed = runner.invoke(app, ["evaluate", str(small_bundle.path), *wrong])
         assert isinstance(failed.exception, InputError)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -22,7 +23,7 @@ from engine.runtime.ort import OrtBackend
 from engine.runtime.parity import compare, verify
 from engine.runtime.predictor import Predictor
 from engine.runtime.proposals import Readout
-from engine.runtime.text import LABELS, parse_detections
+from engine.runtime.text import LABELS, SYSTEM, parse_detections
 
 
 def with_golden(bundle: spec.Bundle, folder: Path, change) -> spec.Bundle:
@@ -173,3 +174,54 @@ def test_the_command_checks_a_bundle(small_bundle: spec.Bundle) -> None:
     assert result.exit_code == 0, result.output
     assert "8 of 8 answers agree" in result.output
     assert small_bundle.bundle_id in result.output
+
+
+def test_the_command_offers_what_the_function_takes(
+    small_bundle: spec.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from engine.cli import app
+    from engine.export import bundle as module
+
+    given: dict = {}
+
+    def noted(checkpoint, out, **options):
+        given.update(options)
+        return small_bundle
+
+    monkeypatch.setattr(module, "export", noted)
+    record = tmp_path / "run.json"
+    record.write_text('{"seed": 3}')
+    asked = ["export", str(tmp_path), "--out", str(tmp_path / "new")]
+    done = CliRunner().invoke(
+        app,
+        [
+            *asked,
+            "--score-odds",
+            "0.3,0.7,-1",
+            "--spacing",
+            "20",
+            "--system",
+            "undated",
+            "--record",
+            str(record),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert given["score_odds"] == (0.3, 0.7, -1.0)
+    assert (given["spacing_m"], given["system"], given["training"]) == (20.0, SYSTEM, {"seed": 3})
+    elsewhere = {"checkpoint", "out", "calibration"}  # a calibration is `fusar-engine calibrate`'s
+    assert set(inspect.signature(export).parameters) == set(given) | elsewhere
+    CliRunner().invoke(app, asked)
+    for name, own in inspect.signature(export).parameters.items():
+        if name not in elsewhere | {"progress", "training", "int8"}:
+            assert given[name] == own.default, name
+    record.write_text("[]")
+    for wrong in (
+        ["--score-odds", "1,2"],
+        ["--score-odds", "1,-2,0"],
+        ["--system", "x"],
+        ["--record", str(record)],
+    ):
+        assert isinstance(CliRunner().invoke(app, [*asked, *wrong]).exception, InputError), wrong

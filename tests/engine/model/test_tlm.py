@@ -12,9 +12,9 @@ from engine.model.tlm import PRIOR_DIM, TlmConfig, TokenwiseModulation, gaussian
 CHANNELS, GRID, ANCHORS = 6, (4, 5), 7
 
 
-def given(seed: int = 0, batch: int = 3):
+def given(seed: int = 0, batch: int = 3, grid: tuple[int, int] = GRID):
     generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randn(batch, GRID[0] * GRID[1], CHANNELS, generator=generator)
+    tokens = torch.randn(batch, grid[0] * grid[1], CHANNELS, generator=generator)
     vectors = torch.randn(batch, ANCHORS, PRIOR_DIM, generator=generator) * 0.2
     positions = torch.rand(batch, ANCHORS, 2, generator=generator)
     mask = torch.rand(batch, ANCHORS, generator=generator) < 0.6
@@ -30,10 +30,12 @@ def module(variant: str, seed: int = 1, **changes) -> TokenwiseModulation:
     return made
 
 
-def plain_reference(made: TokenwiseModulation, tokens, vectors, positions, mask, sigma: float) -> np.ndarray:
+def plain_reference(
+    made: TokenwiseModulation, tokens, vectors, positions, mask, sigma: float, grid: tuple[int, int]
+) -> np.ndarray:
     """The released computation in loops of doubles: Gaussian on the unmerged grid, then resized by two."""
     weights = {name: value.detach().double().numpy() for name, value in made.mlp.state_dict().items()}
-    rows, cols = GRID
+    rows, cols = grid
     out = np.empty(tuple(tokens.shape))
     for b in range(len(tokens)):
         hidden = vectors[b].double().numpy() @ weights["0.weight"].T + weights["0.bias"]
@@ -54,16 +56,17 @@ def plain_reference(made: TokenwiseModulation, tokens, vectors, positions, mask,
     return out
 
 
+@pytest.mark.parametrize("grid", [GRID, (3, 3), (9, 9), (1, 6)])
 @pytest.mark.parametrize("sigma", [1.0, 2.0])
-def test_reference_variant_is_the_released_computation(sigma: float) -> None:
+def test_reference_variant_is_the_released_computation(sigma: float, grid: tuple[int, int]) -> None:
     made = module("reference", sigma=sigma)
-    tokens, vectors, positions, mask = given()
+    tokens, vectors, positions, mask = given(grid=grid)
     mask[0] = False
     with torch.no_grad():
-        got = made.double()(tokens.double(), vectors.double(), positions, mask, GRID).numpy()
-    expected = plain_reference(made, tokens, vectors, positions, mask, sigma)
-    # Weights and fields are float32 in the module.
-    assert np.abs(got - expected).max() / np.abs(expected).max() < 1e-6
+        got = made(tokens, vectors, positions, mask, grid)
+    assert got.dtype == torch.float32
+    expected = plain_reference(made, tokens, vectors, positions, mask, sigma, grid)
+    assert np.abs(got.double().numpy() - expected).max() / np.abs(expected).max() < 1e-6
 
 
 def test_ours_is_the_identity_before_training() -> None:
@@ -179,3 +182,19 @@ def test_units_before_the_merger_share_their_tokens_field() -> None:
     got = made(units, vectors, positions, mask, GRID)
     assert torch.allclose(got[:, :, 0], made(tokens, vectors, positions, mask, GRID))
     assert torch.allclose(got[:, :, 1], made(2 * tokens, vectors, positions, mask, GRID))
+
+
+def test_a_year_more_changes_nothing_until_it_is_learned() -> None:
+    made = module("fusar")
+    tokens, vectors, positions, mask = given()
+    before = made(tokens, vectors, positions, mask, GRID)
+    both = torch.cat([vectors, torch.randn_like(vectors)], dim=-1)
+    with pytest.raises(InputError, match="expected 64"):
+        made(tokens, both, positions, mask, GRID)
+    made.widen(2)
+    assert made.config.years == 2
+    torch.testing.assert_close(made(tokens, both, positions, mask, GRID), before)
+    with pytest.raises(InputError, match="expected 128"):
+        made(tokens, vectors, positions, mask, GRID)
+    made(tokens, both, positions, mask, GRID).square().sum().backward()
+    assert made.mlp[0].weight.grad[:, PRIOR_DIM:].abs().max() > 0  # and it can be learned

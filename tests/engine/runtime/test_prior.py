@@ -92,3 +92,14 @@ def test_a_token_listens_to_the_anchor_it_lies_on() -> None:
     # turning the chip turns the weights
     turned = gaussian_weights(positions[:, ::-1], np.ones(4, bool), 9, 9).reshape(9, 9, 4)
     np.testing.assert_allclose(turned, weights.transpose(1, 0, 2), atol=1e-6)
+
+
+def test_an_anchor_of_two_years_is_known_where_both_are() -> None:
+    raw = np.concatenate([np.full((64, 6, 6), 3, np.int8), np.full((64, 6, 6), 5, np.int8)])
+    raw[7, 0, 0] = raw[100, 0, 1] = NODATA
+    prior = Prior.from_bytes(raw, 2023)
+    assert (prior.years, prior.year, Prior.absent().years) == (2, 2023, 1)
+    np.testing.assert_array_equal(np.flatnonzero(~prior.mask), [0, 1])
+    np.testing.assert_allclose(prior.vectors[2], np.repeat([(3 / 127.5) ** 2, (5 / 127.5) ** 2], 64))
+    with pytest.raises(InputError, match="twice as wide"):
+        Prior.from_bytes(np.ones((192, 36), np.int8), 2023)

@@ -158,3 +158,20 @@ def test_a_manifest_cut_or_of_another_version_is_refused(shipped: Path) -> None:
                 spec.Bundle.open(shipped)
     finally:
         path.write_text(good)
+
+
+def test_a_bundle_says_of_how_many_years_its_priors_are(folder: Path) -> None:
+    assert spec.Bundle.open(folder).manifest.prior_years == 1
+    vectors = {"name": "vectors", "dtype": "float32", "shape": ["batch", 36, 64]}
+    rewrite(folder, lambda m: m.update(graphs={"vision": {"inputs": [vectors], "outputs": []}}))
+    assert spec.Bundle.open(folder).manifest.prior_years == 1
+    wide = vectors | {"shape": ["batch", 36, 128]}
+    rewrite(folder, lambda m: m.update(graphs={"vision": {"inputs": [wide], "outputs": []}}))
+    with pytest.raises(ArtifactError, match="2 years, expected one"):
+        spec.Bundle.open(folder)
+
+
+def test_the_card_describes_the_bundle_that_ships() -> None:
+    shipped = spec.Bundle.open()
+    card = shipped.path.with_suffix(".md").read_text()
+    assert f"Bundle `{shipped.bundle_id}`" in card

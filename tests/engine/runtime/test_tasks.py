@@ -15,6 +15,7 @@ from engine.model.nano import build_tokenizer
 from engine.runtime import forms, spec
 from engine.runtime.closed import Words, change_grammar, choice_grammar, question_grammar
 from engine.runtime.grammar import END
+from engine.runtime.prior import Prior
 from engine.runtime.tasks import Tasks, example
 from engine.runtime.text import (
     DATED,
@@ -28,6 +29,7 @@ from engine.runtime.text import (
 from tests.support.qwen import qwen_tokenizer
 
 CHIP = np.zeros((3, 126, 126), np.uint8)
+TWO_YEARS = Prior.from_bytes(np.ones((128, 36), np.int8), 2022)
 COUNTS = st.sampled_from([0, 1, 3, 12, MAX_PLACES])
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -220,6 +222,7 @@ def test_a_score_is_the_probability_of_the_branch() -> None:
         (ask("change", 2, 1), "expected two"),
         (ask("classification", 0), "known places"),
         (ask("poetry"), "bundle has"),
+        (Request("detection", (CHIP,), (TWO_YEARS,)), "years"),
     ],
 )
 def test_requests_that_do_not_fit_a_task_are_refused(request_, what) -> None:

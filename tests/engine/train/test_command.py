@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from engine.data.records import load_images, load_priors, read_records
 from engine.errors import InputError
 from engine.model.fusar import load_fusar
+from engine.runtime.image import channel_stamp
 from engine.train.command import dataset, merge, train
 
 
@@ -34,7 +35,8 @@ def test_dataset_then_both_stages_then_merge(base: Path, tmp_path: Path) -> None
     assert not {record.site for record in train_set} & {record.site for record in held_out}
     assert load_images(train_set[0]).shape == (1, 3, 126, 126)
     assert len(load_priors(train_set[0])) == 1
-    assert json.loads((data / "dataset.json").read_text())["simulated"] is True
+    facts = json.loads((data / "dataset.json").read_text())
+    assert facts["simulated"] is True and facts["channels"] == channel_stamp()
     few = tmp_path / "few.yaml"
     few.write_text("steps: 1\nbatch: 2\nmicro_batch: 2\n")
     _run("train", "--stage", 1, "--data", data, "--base", base, "--out", tmp_path / "1", "--config", few)

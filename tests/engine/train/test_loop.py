@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +16,12 @@ import torch
 
 from engine.data.records import read_records
 from engine.data.triplets import Collate, TripletDataset
-from engine.errors import ArtifactError, InputError
+from engine.errors import ArtifactError, DatasetError, InputError
+from engine.export.bundle import export
 from engine.model.checkpoint import merge, open_model
 from engine.model.fusar import PriorBatch, load_fusar
-from engine.train.config import LoraSettings, TrainConfig
-from engine.train.loop import Order, rate, train
+from engine.train.config import LoraSettings, TlmSettings, TrainConfig
+from engine.train.loop import Order, _precision, rate, train
 
 LORA = LoraSettings(r=2, alpha=4, dropout=0.1)
 BOTH = TrainConfig(1, ("tlm", "lora"), steps=4, lr=1e-2, batch=4, micro_batch=2, save_every=0, lora=LORA)
@@ -212,3 +214,45 @@ def test_two_processes_end_with_the_weights_of_one(base: Path, data: Path, tmp_p
     apart = torch.cat([(two[name] - value).abs().flatten() for name, value in one.items()])
     assert (apart < 2e-5).float().mean() > 0.99
     assert apart.max() < 5e-4
+
+
+def test_a_modulation_learns_from_two_years(base: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    for path in folder.glob("*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["features"] = np.concatenate([arrays["features"], arrays["features"][::-1]], axis=1)
+        np.savez(path, **arrays)
+    config = replace(BOTH, steps=6, tlm=TlmSettings(years=2))
+    run = train(config, folder, str(base), tmp_path / "one")
+    two = train(replace(BOTH, stage=2, steps=1), folder, str(run), tmp_path / "two")
+    for each in (run, two):
+        tlm = open_model(str(each)).model.tlm
+        assert tlm.config.years == 2
+        assert tlm.mlp[0].weight[:, 64:].abs().max() > 0
+    with pytest.raises(DatasetError, match="--years 2"):
+        train(config, data, str(base), tmp_path / "wrong")
+    with pytest.raises(InputError, match="one year"):
+        export(merge(two, tmp_path / "merged"), tmp_path / "bundle")
+
+
+def test_half_precision_where_it_is_supported(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()  # a process keeps the precision of its first run
+    try:
+        run = train(replace(BOTH, steps=1, precision="bf16"), data, str(base), tmp_path / "run")
+    finally:
+        AcceleratorState._reset_state()
+    record = json.loads((run / "run.json").read_text())
+    assert record["precision"] == "bf16" and np.isfinite(record["last"]["loss"])
+    trained = [value for name, value in _weights(run).items() if "lora_B" in name or name.startswith("tlm.")]
+    assert all(value.dtype == torch.float32 for value in trained)
+    assert any(value.abs().max() > 0 for value in trained)
+    for able in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda able=able: able)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+        assert _precision(BOTH) == ("bf16" if able else "no")
