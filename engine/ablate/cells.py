@@ -61,9 +61,9 @@ class AblationSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     chips: int = 1000
     test_chips: int = 200
-    steps: int = 300  # with 200 at a tenth of these rates, nothing of a prior was recovered
+    steps: int = 450  # with 200 at a tenth of these rates, nothing of a prior was recovered
     batch: int = 32
-    lr: float = 4e-3
+    lr: float = 6e-3
     tlm_lr: float = 4e-2
     trains: tuple[str, ...] = ("tlm", "lora")
     base_steps: int = 150

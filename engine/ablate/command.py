@@ -23,7 +23,7 @@ def ablate(
     fusions: Annotated[str, typer.Option(help="Kinds to compare; all without it.")] = "",
     chips: Annotated[int, typer.Option(help="For training, of each dial.")] = 1000,
     test_chips: Annotated[int, typer.Option(help="For testing, of each dial.")] = 200,
-    steps: Annotated[int, typer.Option(help="Of optimisation in each cell.")] = 300,
+    steps: Annotated[int, typer.Option(help="Of optimisation in each cell.")] = 450,
     batch: Annotated[int, typer.Option(help="Records a step.")] = 32,
     base_steps: Annotated[int, typer.Option(help="Of the tiny base's own training.")] = 150,
     trains: Annotated[str, typer.Option(help="Parts that move, as in a stage's configuration.")] = "tlm,lora",
