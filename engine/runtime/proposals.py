@@ -93,17 +93,17 @@ class Readout:
         cell_px = size_px / self._side
         found: list[Proposal] = []
         centres: list[tuple[float, float]] = []
-        for token in np.argsort(-best, kind="stable"):
-            if best[token] < LEAST:
-                break
-            row, col = divmod(int(token), self._side)
-            x, y = (float(said[token, count + k]) + place for k, place in ((0, col), (1, row)))
-            x, y = x * cell_px, y * cell_px
+        order = np.argsort(-best, kind="stable")
+        order = order[best[order] >= LEAST]
+        rows = (each.tolist() for each in (order, chances[order], said[order, count:]))
+        for token, own, numbers in zip(*rows, strict=True):
+            row, col = divmod(token, self._side)
+            x, y = (numbers[0] + col) * cell_px, (numbers[1] + row) * cell_px
             if any(math.hypot(x - u, y - v) < APART_PX for u, v in centres):
                 continue
-            wide, high = (math.exp(min(float(v), 5.0)) * cell_px - 1 for v in said[token, count + 2 :])
+            wide, high = (math.exp(min(each, 5.0)) * cell_px - 1 for each in numbers[2:])
             box = (*_span(x, wide, size_px), *_span(y, high, size_px))
-            named = dict(zip(self.labels, chances[token].tolist(), strict=True))
+            named = dict(zip(self.labels, own, strict=True))
             found.append(Proposal((box[0], box[2], box[1], box[3]), named))
             centres.append((x, y))
         return found

@@ -185,15 +185,14 @@ class Writing:
         share = weights / weights.sum()
         if self._named is None:
             numbers = _numbers(self.grammar, state)
-            near = _NEAR * numbers.max()
-            self._plan(
-                max(
-                    self._open(self.scores[-1]),
-                    key=lambda each: (
-                        each.chance * (share[np.abs(numbers - each.box[0]) <= near].sum() + _ASTRAY)
-                    ),
-                )
-            )
+            near = int(_NEAR * numbers.max())
+            upto = np.append(0.0, np.cumsum(np.bincount(np.maximum(numbers, 0), share)))
+
+            def likely(each: Proposal) -> float:
+                low, high = max(each.box[0] - near, 0), min(each.box[0] + near + 1, len(upto) - 1)
+                return each.chance * (float(upto[high] - upto[low]) + _ASTRAY)
+
+            self._plan(max(self._open(self.scores[-1]), key=likely))
             return self._number(state, self._planned.pop(0))
         seen = np.array([self._named.chances.get(name, 0.0) for name in _labels(self.grammar, state)])
         best = int(np.argmax(share * seen))
