@@ -44,7 +44,7 @@ class Golden:
         chips = [*self.chips, self.chips[0]]
         priors.append(priors[0])
         return [
-            example(task, spec, tuple(chips[i : i + 2]), tuple(priors[i : i + 2]), sensor)
+            example(task, spec, tuple(chips[i : i + 2]), tuple(priors[i : i + 2]), sensor, apart=True)
             for i in range(len(self.chips))
         ]
 

@@ -183,11 +183,16 @@ def chip_box(box: Any, scale: float) -> tuple[float, float, float, float]:
 
 
 def example(
-    task: str, spec: TaskSpec, chips: tuple[NDArray[np.uint8], ...], priors: tuple[Prior, ...], sensor: str
+    task: str,
+    spec: TaskSpec,
+    chips: tuple[NDArray[np.uint8], ...],
+    priors: tuple[Prior, ...],
+    sensor: str,
+    apart: bool = False,
 ) -> Request:
-    """Return a request of a task about a chip, or two where it needs two, with as many places as it takes.
+    """Return a request of a task about a chip, or two where it needs two.
 
-    Golden answers are asked so, and the longest prompt has this form.
+    The longest prompt has this form, with as many places as the task takes.
 
     Args:
         task: its name.
@@ -195,12 +200,17 @@ def example(
         chips: one or more; the first ones are used.
         priors: of each.
         sensor: as the prompt states it.
+        apart: ask about three places that lie apart instead, as golden answers do: two dozen at one spot are
+            told apart by rounding alone.
     """
     images = 2 if spec.answer == "change" else 1
     places = {"change": MAX_PLACES, "question": MAX_PLACES, "class": 1}.get(spec.answer, 0)
     far = float(chips[0].shape[-1])  # the longest prompt has three digits everywhere
     box = (far - 16, far - 16, far - 4, far - 4)
     known = (Place(box, "ship", "before" if images == 2 else ""),) * places
+    if apart:
+        spots = [(far * share - 6, far * share + 6) for share in (0.25, 0.5, 0.75)][:places]
+        known = tuple(Place((low, low, high, high), "ship") for low, high in spots)
     return Request(
         task,
         (chips * images)[:images],
