@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair: a slow one is no failure.
+settings.register_profile("fusar", deadline=None)
+settings.load_profile("fusar")
 
 ROOT = Path(__file__).resolve().parents[1]
 
