@@ -34,10 +34,6 @@ class Golden:
     positions: NDArray[np.float32]
     mask: NDArray[np.bool_]
 
-    def first(self, count: int) -> Golden:
-        """Return the first chips."""
-        return Golden(self.chips[:count], self.vectors[:count], self.positions[:count], self.mask[:count])
-
     def requests(self, task: str, spec: TaskSpec, sensor: str) -> list[Request]:
         """Return one request a chip; two in a row where the task, as the manifest has it, compares them."""
         priors = [Prior(*each, None) for each in zip(self.vectors, self.positions, self.mask, strict=True)]

@@ -244,7 +244,7 @@ def test_too_little_room_is_refused_before_anything_is_written() -> None:
 def test_examples_are_the_longest_prompts_of_their_tasks() -> None:
     tasks = make_tasks(build_tokenizer())
     for name, each in TASKS.items():
-        text = tasks.prompt(example(name, each, (CHIP,), (None,), "Sentinel-1 IW"))
+        text = tasks.prompt(example(name, each, (CHIP,), (Prior.absent(),), "Sentinel-1 IW"))
         assert text.count("<|vision_start|>") == (2 if name == "change" else 1)
         if name == "change":
             assert f" {MAX_PLACES}: ship, before [220, 220, 244, 244]." in text
