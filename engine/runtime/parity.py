@@ -16,6 +16,7 @@ import numpy as np
 from engine.errors import AnswerError, BackendError, DeviceLost, ParityError
 from engine.runtime import golden
 from engine.runtime.backend import Backend, load_backend
+from engine.runtime.forms import parse_change
 from engine.runtime.predictor import CACHE_BYTES, Predictor
 from engine.runtime.spec import GOLDEN, Bundle, Tolerance
 from engine.runtime.tasks import chip_box
@@ -95,7 +96,9 @@ def compare(
         agree = 0
         for index, (answer, entry) in enumerate(zip(answers, entries, strict=False)):
             same = answer.text == entry["text"]
-            if tasks[task].answer == "detections":
+            if tasks[task].answer == "change":
+                same = same or _same_places(answer, entry["text"])
+            elif tasks[task].answer == "detections":
                 same = _same(answer, entry["text"], entry["scores"], predictor, allowed)
             agree += same
             if not same:
@@ -168,6 +171,11 @@ def open_checked(
             return open_checked(bundle, FALLBACK, threads, chips, cache_bytes=cache_bytes)
         log.info("%s: %.2f of the golden answers as the reference's", loaded.name, parity.agreeing)
     return Predictor(opened, loaded, cache_bytes=cache_bytes)
+
+
+def _same_places(answer: Answer, text: str) -> bool:
+    """Whether an answer says the same of every place; its counts and its sentence may differ."""
+    return tuple(each.change for each in answer.places) == parse_change(text, len(answer.places)).changes
 
 
 def _same(answer: Answer, text: str, scores: list[float], predictor: Predictor, allowed: Tolerance) -> bool:

@@ -62,7 +62,12 @@ def test_the_table_recovers_what_was_made_up() -> None:
 
 def test_the_grid() -> None:
     grid = cells(SMALL)
-    assert len({cell.name for cell in grid}) == len(grid) == 2 * 2 + 2
+    assert len({cell.name for cell in grid}) == len(grid) == 1 + 2 + 2
+    whole = cells(replace(SMALL, bits=(0.0, 1.0, 2.0), fusions=("none", "modulate", "sum")))
+    dials = {
+        kind: {cell.bits for cell in whole if cell.fusion == kind} for kind in ("modulate", "sum", "none")
+    }
+    assert dials == {"modulate": {0.0, 1.0, 2.0}, "sum": {0.0, 2.0}, "none": {0.0}}
     assert {cell.prior for cell in grid if cell.fusion == "none"} == {"off"}
     assert any(cell.stages == 1 for cell in grid) and any(cell.prior == "shuffled" for cell in grid)
     assert set(FUSIONS) >= {"none", "modulate"}

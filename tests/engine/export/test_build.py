@@ -188,15 +188,15 @@ def test_the_command_builds_and_shows_what_it_built(bundle: Bundle) -> None:
 
     from engine.cli import app
 
-    arguments = ["--sm", "80,89", "--precision", "fp16", "--max-batch", "3", "--max-tokens", "600"]
+    arguments = ["--sm", "80,89", "--precision", "fp16", "--max-batch", "3", "--max-tokens", "800"]
     result = CliRunner().invoke(app, ["build", str(bundle.path), *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     (plan,) = plans.read(bundle).plans
-    assert (plan.sm, plan.precision, plan.max_batch, plan.max_tokens) == ((80, 89), "fp16", 3, 640)
+    assert (plan.sm, plan.precision, plan.max_batch, plan.max_tokens) == ((80, 89), "fp16", 3, 832)
     for said in (
         plan.decoder.file,
         plan.vision.sha256[:16],
-        "3 rows of 640 tokens",
+        "3 rows of 832 tokens",
         f"{plan.decoder.bytes:,}",
     ):
         assert said in result.output
