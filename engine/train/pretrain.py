@@ -239,7 +239,7 @@ class _Trainer:
         def after(step: int, seen: int, total: int, seconds: float, recent: dict[str, list[float]]) -> None:
             if step % _KEEP_EVERY == 0 and self.rank == 0:
                 torch.save(self.net.state_dict(), self.out / "tasks.part.pt")
-            if step % 25 == 0 or seen >= total:
+            if step in (2, 5, 10) or step % 25 == 0 or seen >= total:  # it falls fast at first
                 self._log(seen, total, seconds, recent, self.world)
 
         questions = bank(

@@ -107,7 +107,7 @@ def test_values_that_are_not_finite_are_errors(backend: TorchBackend) -> None:
 
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The bundle that ships, with graphs in 8 bit; its changes by text alone agree too seldom for the gate."""
+    """The bundle that ships, in 8 bit: by text alone its changes agree too seldom for the gate as it is."""
     folder = tmp_path_factory.mktemp("int8") / "nano"
     shutil.copytree(Bundle.open().path, folder, ignore=shutil.ignore_patterns("*.int8.onnx"))
     opened = Bundle.open(folder)
