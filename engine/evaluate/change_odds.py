@@ -16,7 +16,7 @@ from engine.runtime.changes import ChangeOdds, by_tower
 from engine.runtime.forms import CHANGES
 
 TASK = "change"
-TEXT_ALONE, TOWER_ALONE = None, ChangeOdds(0.0, 1.0, 0.0, 0.0)
+TOWER_ALONE = ChangeOdds(0.0, 1.0, 0.0, 0.0)
 _LEAST = 20  # places of each kind
 _START = (0.5, 1.0, 0.0, 0.0)
 

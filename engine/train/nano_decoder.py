@@ -18,11 +18,10 @@ from torch.nn import functional as F
 
 from engine.model.nano import IMAGE_PX
 from engine.runtime.image import enlargement
-from engine.runtime.prior import anchor_positions
 from engine.simulate.chips import ChipSet
 from engine.train.nano_batch import IGNORE, STRANGE_PRIOR_SHARE, TOKENS_SIDE
 from engine.train.nano_chips import draw_pairs, load_pairs, share_of
-from engine.train.nano_losses import Pretrainer, positions
+from engine.train.nano_losses import Pretrainer, modulated, positions
 from engine.train.nano_steps import average_gradients, schedule
 from engine.train.nano_tasks import PRIOR_WITHHELD_SHARE, TOKENS, TaskBank, TaskBatch, draw_images, work_out
 
@@ -41,7 +40,6 @@ class Tower:
         self._see = net.model.vision.forward
         if compiled:
             self._see = torch.compile(self._see, dynamic=False)
-        self._places = torch.from_numpy(anchor_positions())
         self._enlarge = torch.from_numpy(np.ascontiguousarray(enlargement(126, IMAGE_PX)))
 
     @torch.no_grad()
@@ -49,13 +47,10 @@ class Tower:
         self, pixels: NDArray[np.uint8], vectors: NDArray[np.float32], known: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
         """Return the tokens of images with their priors, [n, 81, C]."""
-        tlm = self._net.model.tlm
         with torch.autocast("cpu", torch.bfloat16):
             visual = self._see(patches(torch.from_numpy(pixels), self._enlarge))
-            places = self._places.expand(len(visual), -1, -1)
-            grid = (TOKENS_SIDE, TOKENS_SIDE)
-            told = tlm(visual, torch.from_numpy(vectors), places, torch.from_numpy(known), grid)
-            return np.asarray(tlm.placed(told).float())
+            told = modulated(self._net.model, visual, torch.from_numpy(vectors), torch.from_numpy(known))
+            return np.asarray(told.float())
 
 
 def patches(pixels: Tensor, enlarge: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from engine.model.fusar import FusarGpt
 from engine.model.nano import IMAGE_PX
+from engine.runtime.prior import anchor_positions
 from engine.runtime.text import LABELS
 from engine.train.nano_batch import IGNORE
 
@@ -170,6 +171,13 @@ class Pretrainer(nn.Module):
         weight = torch.exp(-0.5 * (step / _SOFT_SD) ** 2) * ((near >= 0) & (near <= IMAGE_PX))
         weight = weight / weight.sum(1, keepdim=True)
         return -(weight * log_p.gather(1, self.number_ids[near.clamp(0, IMAGE_PX)])).sum(1)
+
+
+def modulated(model: FusarGpt, visual: Tensor, vectors: Tensor, known: Tensor) -> Tensor:
+    """Return visual tokens as the decoder is shown them: modulated by the prior, told their places."""
+    side = math.isqrt(visual.shape[1])
+    anchors = torch.from_numpy(anchor_positions()).expand(len(visual), -1, -1)
+    return model.tlm.placed(model.tlm(visual, vectors, anchors, known, (side, side)))
 
 
 def positions(model: FusarGpt, ids: Tensor) -> Tensor:

@@ -32,12 +32,11 @@ from engine.errors import DatasetError
 from engine.model.fusar import new_fusar, save_fusar
 from engine.model.nano import IMAGE_PX, build_nano, number_ids
 from engine.runtime.image import enlargement
-from engine.runtime.prior import anchor_positions
 from engine.simulate.chips import ChipSet
 from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
 from engine.train.nano_chips import draw_chips, load_chips
 from engine.train.nano_decoder import bank, patches, train_tasks
-from engine.train.nano_losses import Pretrainer, positions
+from engine.train.nano_losses import Pretrainer, modulated, positions
 from engine.train.nano_steps import average_gradients, optimisers, schedule
 
 _MEETING = "joint.rendezvous"
@@ -190,7 +189,6 @@ class _Trainer:
             self.net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
         elif config.start is not None:
             self.net.load_state_dict(torch.load(Path(config.start) / "joint.pt", weights_only=True))
-        self.places = torch.from_numpy(anchor_positions())
         self.see = self.net.model.vision.forward
         self.decode = self.net.decode
         if config.compile:
@@ -263,7 +261,9 @@ class _Trainer:
                 return dense, facts
             ids = torch.from_numpy(batch.ids)
             if self.step == "joint":
-                visual = self._modulate(visual, batch)
+                visual = modulated(
+                    self.net.model, visual, torch.from_numpy(batch.vectors), torch.from_numpy(batch.known)
+                )
             hidden, middle = self.decode(self.net.model.embed(ids, visual), positions(self.net.model, ids))
             text, more = self.net.text_loss(
                 hidden,
@@ -276,17 +276,6 @@ class _Trainer:
         if self.step == "decoder":
             return text, more
         return text + _DENSE_WEIGHT * dense, {**facts, **more}
-
-    def _modulate(self, visual: Tensor, batch: Batch) -> Tensor:
-        size = len(visual)
-        modulated = self.net.model.tlm(
-            visual,
-            torch.from_numpy(batch.vectors),
-            self.places.expand(size, -1, -1),
-            torch.from_numpy(batch.known),
-            (TOKENS_SIDE, TOKENS_SIDE),
-        )
-        return self.net.model.tlm.placed(modulated)
 
     def _log(
         self, step: int, steps: int, seconds: float, recent: dict[str, list[float]], samples_a_step: int
