@@ -19,7 +19,7 @@ from sqlalchemy import exc, text
 from sqlalchemy.orm import Session
 
 from ..store import alerts as store
-from . import matching, message
+from . import matching, message, removed
 from .definition import Definition
 from .matching import Wanted
 from .message import Head
@@ -105,12 +105,16 @@ _JUDGED = text(
     """
 )
 
-# A comparison that is due again, or not made yet for the current run, says nothing of changes.
+# A comparison that is due again, not made yet for the current run, or failed, says nothing of changes.
 _SETTLED = text(
     """
     SELECT a.id FROM acquisition a
     WHERE a.id = ANY(:acquisitions)
         AND NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = a.id)
+        AND NOT EXISTS (
+            SELECT FROM change_unit unit
+            WHERE unit.after_run_id = a.current_run_id AND unit.present AND unit.outcome = 'failed'
+        )
     """
 )
 
@@ -205,7 +209,7 @@ def judge(session: Session, acquisitions: Iterable[int], kinds: set[str] | None 
         slices, passes = passes_of(session, ids)
         wanted += matching.counts(session, slices)
         known += store.known(session, "kind = 'count' AND pass = ANY(:passes)", {"passes": passes})
-    _apply(session, plan(wanted, known))
+    _apply(session, removed.standing(session, plan(wanted, known), wanted))
 
 
 def _judge_later(session: Session, acquisitions: Sequence[int], kinds: set[str]) -> None:
@@ -240,7 +244,7 @@ def _guarded(
 
 
 def passes_of(session: Session, acquisitions: Sequence[int]) -> tuple[list[int], list[str]]:
-    """Return all slices of the passes of acquisitions, and the passes."""
+    """Return all slices of the passes of acquisitions, and the passes: of those that are whole."""
     rows = session.execute(
         text(
             """
@@ -248,7 +252,12 @@ def passes_of(session: Session, acquisitions: Sequence[int]) -> tuple[list[int],
             FROM acquisition own
             JOIN acquisition other ON other.platform = own.platform AND other.datatake = own.datatake
                 AND other.mode = own.mode AND other.current_run_id IS NOT NULL
-            WHERE own.id = ANY(:ids)
+            WHERE own.id = ANY(:ids) AND NOT EXISTS (
+                SELECT FROM acquisition pruned
+                WHERE pruned.platform = own.platform AND pruned.datatake = own.datatake
+                    AND pruned.mode = own.mode AND pruned.current_run_id IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM coverage WHERE coverage.run_id = pruned.current_run_id)
+            )
             ORDER BY other.id
             """
         ),

@@ -50,7 +50,11 @@ def prepare(session: Session) -> None:
 
 
 def objects(
-    session: Session, acquisitions: Sequence[int], kind: str, versions: Sequence[int] | None = None
+    session: Session,
+    acquisitions: Sequence[int],
+    kind: str,
+    versions: Sequence[int] | None = None,
+    lost: bool = False,
 ) -> list[Wanted]:
     """Return what rules find in the current runs of acquisitions.
 
@@ -59,10 +63,11 @@ def objects(
         acquisitions: whose objects or changes are judged.
         kind: of the rules: object, change or count.
         versions: judge by these; None: by those in force when each acquisition was first judged.
+        lost: passes before are no longer known, and may have seen, and looked at, as much as a rule asks.
     """
     things = CHANGES if kind == "change" else OBJECTS
     judge = IN_FORCE.format(at="thing.first") if versions is None else NAMED
-    statement = f"WITH {SLICE}, {things} {MATCH.format(judge=judge)}"
+    statement = f"WITH {SLICE}, {things} {MATCH.format(judge=judge, lost=str(lost).lower())}"
     values: dict[str, Any] = {"acquisitions": list(acquisitions), "kinds": [kind]}
     if versions is not None:
         values["versions"] = list(versions)

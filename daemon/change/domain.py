@@ -16,8 +16,9 @@ KINDS: tuple[Kind, ...] = ("appeared", "gone", "still_occupied")  # that can be 
 
 # What one pass says of a place where it has no detection. ``clear``: it looked, could have seen such a ship,
 # and saw none. ``too_small``: such a ship is below what it could see. ``candidate``: something stood out
-# there and was not confirmed. ``not_looked``: no data, or land, at the place.
-Absence = Literal["clear", "too_small", "candidate", "not_looked"]
+# there and was not confirmed. ``not_looked``: no data, or land, at the place. ``removed``: it looked, and its
+# results were removed since.
+Absence = Literal["clear", "too_small", "candidate", "not_looked", "removed"]
 
 # Flags of detections that are probably no objects.
 PHANTOMS = ("azimuth_ghost", "sidelobe", "wake", "rfi")
@@ -69,6 +70,7 @@ class Sighting:
     flags: Mapping[str, Any] = field(default_factory=dict)
     other_run_id: str | None = None  # the run on the other side that looked at its place
     candidate: str | None = None  # state of a candidate that the other side has there, unconfirmed
+    removed: bool = False  # the results of the pass that looked last at its place are gone
 
     @property
     def fixed(self) -> bool:
@@ -92,6 +94,7 @@ class Comparison:
         seen_after: objects of the run and of its siblings.
         seen_before: objects of earlier passes at places at which this pass looked and none in between;
             ``other_run_id`` is the slice of this pass that speaks for the place.
+        removed: an earlier pass met the run whose results were removed since.
     """
 
     after: PassRun
@@ -99,6 +102,7 @@ class Comparison:
     earlier: tuple[PassRun, ...]
     seen_after: tuple[Sighting, ...]
     seen_before: tuple[Sighting, ...]
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Plan:
     before: PassRun | None
     pixels: PassRun | None  # the run whose pixels are compared
     places: tuple[Place, ...]
+    removed: bool = False  # there is no partner, since its results were removed
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 METHOD = 1  # of comparing: a unit worked out by another is worked out anew when it is due
 
+_REMOVED = "the results of the earlier passes were removed"
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -49,6 +50,8 @@ def digest(plan: Plan, engine: str | None, settings: UnitSettings) -> str:
     """Hash everything that is compared."""
     parts: list[Any] = [METHOD, unit_id(plan, engine), settings.max_places, settings.max_questions]
     parts.append(plan.pixels.run_id if plan.pixels else None)
+    if plan.removed:
+        parts.append("removed")
     for place in plan.places:
         sides = [
             None if side is None else [side.id, side.other_run_id, side.candidate, side.phantom, side.fixed]
@@ -104,7 +107,7 @@ def work_out(
         engine_id,
         digest(plan, engine_id, settings),
         "done" if plan.before else "no_partner",
-        None if plan.before else "no earlier pass looked here",
+        None if plan.before else _REMOVED if plan.removed else "no earlier pass looked here",
         alignment.evidence() if pairs else {"method": "none", "reason": _why_none(plan, missing)},
         counts,
         sentence(counts),
