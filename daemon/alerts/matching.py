@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from .statements import CHANGES, GAPS, IN_FORCE, MATCH, NAMED, OBJECTS, PASSES, SLICE
+from .statements import CHANGES, GAPS, IN_FORCE, IN_FORCE_NOW, MATCH, NAMED, OBJECTS, PASSES, SLICE
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def gaps(session: Session, now: datetime, versions: Sequence[int] | None = None)
     Args:
         session: of the caller's transaction.
         now: the time; what was sensed later does not count.
-        versions: ask these; None: those in force at that time.
+        versions: ask these; None: those in force.
     """
-    judge = IN_FORCE.format(at=":now") if versions is None else NAMED
+    judge = IN_FORCE_NOW if versions is None else NAMED
     values: dict[str, Any] = {"now": now}
     if versions is not None:
         values["versions"] = list(versions)

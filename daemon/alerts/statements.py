@@ -193,6 +193,9 @@ IN_FORCE = """EXISTS (
     SELECT FROM alert_rule_period period
     WHERE period.version_id = v.id AND period.since <= {at} AND coalesce(period.until > {at}, true)
 )"""
+IN_FORCE_NOW = (
+    "EXISTS (SELECT FROM alert_rule_period period WHERE period.version_id = v.id AND period.until IS NULL)"
+)
 NAMED = "v.id = ANY(:versions)"
 
 # Passes over a count's area: how much of its sea they looked at, slices together.

@@ -84,6 +84,27 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What pixels, and the engine, said of a place in two acquisitions: true whatever became of the pixels.
+
+    Attributes:
+        unit_id: the unit that has it.
+        key: pass of the earlier acquisition.
+        start: and its start.
+        lon_deg: longitude of the place.
+        lat_deg: latitude of the place.
+        evidence: of the change.
+    """
+
+    unit_id: str
+    key: tuple[str, int]
+    start: datetime
+    lon_deg: float
+    lat_deg: float
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Everything about a run's changes that the database knows.
 
@@ -95,6 +116,7 @@ class Comparison:
         seen_before: objects of earlier passes at places at which this pass looked and none in between;
             ``other_run_id`` is the slice of this pass that speaks for the place.
         removed: an earlier pass met the run whose results were removed since.
+        kept: what pixels said when the acquisition was compared before.
     """
 
     after: PassRun
@@ -103,6 +125,7 @@ class Comparison:
     seen_after: tuple[Sighting, ...]
     seen_before: tuple[Sighting, ...]
     removed: bool = False
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from ..alerts.evaluate import evaluate_change
-from ..change.domain import Comparison, PassRun, Sighting, Unit
-from .change_statements import AREAS, EARLIER, MARK, NEAR, REMOVED, SEEN_AFTER, SEEN_BEFORE, SLICES
+from ..change.domain import Comparison, Kept, PassRun, Sighting, Unit
+from .change_statements import AREAS, EARLIER, KEPT, MARK, NEAR, REMOVED, SEEN_AFTER, SEEN_BEFORE, SLICES
 from .change_tables import Change, ChangeDue, ChangeUnit
 from .tables import Acquisition
 
@@ -114,6 +114,7 @@ def compare(session: Session, acquisition_id: int) -> Comparison | None:
         tuple(seen_after),
         tuple(seen_before),
         removed=bool(removed),
+        kept=tuple(_kept(row) for row in session.execute(KEPT, {"id": acquisition_id})),
     )
 
 
@@ -303,6 +304,11 @@ def change_id(unit_id: str, before: str | None, after: str | None) -> str:
 def _removed(row: Row[Any]) -> _Removed:
     area = shapely.make_valid(shapely.from_wkb(bytes(row.area)))
     return _Removed(row.start, (row.platform, row.datatake), area)
+
+
+def _kept(row: Row[Any]) -> Kept:
+    key = row.platform, row.datatake
+    return Kept(row.unit_id, key, row.start, row.lon_deg, row.lat_deg, row.evidence)
 
 
 def _run(row: Row[Any]) -> PassRun:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
+# The version is the transaction's: a worker that slept does not take another turn for its own.
 # Later scenes that meet any area that the pass has, or ever had, and the neighbouring slices of the pass.
 MARK = text(
     """
-    INSERT INTO change_due (acquisition_id)
-    SELECT a.id FROM acquisition a
+    INSERT INTO change_due (acquisition_id, version)
+    SELECT a.id, pg_current_xact_id()::text::bigint FROM acquisition a
     WHERE a.current_run_id IS NOT NULL AND (
         (a.platform = :platform AND a.datatake = :datatake
             AND a.start BETWEEN :start - :neighbours AND :start + :neighbours)
@@ -23,7 +24,7 @@ MARK = text(
         ))
     )
     ORDER BY a.id
-    ON CONFLICT (acquisition_id) DO UPDATE SET version = change_due.version + 1, attempts = 0,
+    ON CONFLICT (acquisition_id) DO UPDATE SET version = excluded.version, attempts = 0,
         error_class = NULL, error_message = NULL, next_attempt_at = now()
     """
 )
@@ -139,5 +140,20 @@ REMOVED = text(
             WHERE mine.run_id = ANY(:runs) AND ST_Intersects(e.footprint::geometry, mine.part)
         )
     ORDER BY e.start DESC, e.id
+    """
+)
+
+# What pixels said when an acquisition was compared before, by whatever runs; the latest first.
+KEPT = text(
+    """
+    SELECT unit.id AS unit_id, e.platform, e.datatake, e.start, change.evidence,
+        ST_X(change.position::geometry) AS lon_deg, ST_Y(change.position::geometry) AS lat_deg
+    FROM run later
+    JOIN change_unit unit ON unit.after_run_id = later.id
+    JOIN run earlier ON earlier.id = unit.pixel_run_id
+    JOIN acquisition e ON e.id = earlier.acquisition_id
+    JOIN change ON change.unit_id = unit.id
+    WHERE later.acquisition_id = :id AND change.evidence -> 'pixels' ? 'ratio_db'
+    ORDER BY unit.recorded DESC, change.id
     """
 )
