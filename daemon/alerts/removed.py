@@ -7,6 +7,7 @@ by what its own pass shows now, and by what is still known of the passes before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -64,7 +65,7 @@ _LOST = text(
 
 
 def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) -> list[Step]:
-    """Return the steps without the retractions for which there is no evidence.
+    """Return the steps without those, retractions most of all, for which there is no evidence.
 
     Args:
         session: of the caller's transaction.
@@ -73,13 +74,24 @@ def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) 
     """
     steps = list(steps)
     orphans = {step.known.id: step.known for step in steps if step.event == "retracted" and step.known}
-    if not orphans:
+    counted = {step.known.id for step in steps if step.known and _only_counts(step)}
+    if not orphans and not counted:
         return steps
-    values = {"ids": list(orphans), "outline_m": _OUTLINE_M, "same_m": SAME_OBJECT_M, "edge": _EDGE_DEG}
+    ids = [*orphans, *counted]
+    values = {"ids": ids, "outline_m": _OUTLINE_M, "same_m": SAME_OBJECT_M, "edge": _EDGE_DEG}
     lost = session.execute(_LOST, values).all()
-    held = {row.id for row in lost if row.stands}
-    held |= _possible(session, [orphans[row.id] for row in lost if row.looks], wanted)
-    return [s for s in steps if s.event != "retracted" or s.known is None or s.known.id not in held]
+    held = {row.id for row in lost if row.stands or row.id in counted}
+    held |= _possible(session, [orphans[row.id] for row in lost if row.looks and row.id in orphans], wanted)
+    return [step for step in steps if step.known is None or step.known.id not in held]
+
+
+def _only_counts(step: Step) -> bool:
+    """Whether an open alert would be amended for nothing but how often something was seen before."""
+    known, one = step.known, step.wanted
+    if known is None or one is None or known.state != "open":
+        return False
+    then, now = ({**told.evidence, "recurrence": None} for told in (known.told, one))
+    return then == now and replace(one, evidence=known.told.evidence) == known.told
 
 
 def _possible(session: Session, orphans: Sequence[Known], wanted: Sequence[Wanted]) -> set[str]:

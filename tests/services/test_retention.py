@@ -9,11 +9,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
 
+from daemon.alerts.evaluate import evaluate_ais, lock
 from daemon.domain import SceneResult
+from daemon.errors import StoreConflict
 from daemon.store import retention
 from daemon.store.session import Store
-from tests.services.test_change import EAST, START, WEST, kinds, pass_of, settle
+from tests.services.test_change import EAST, START, WEST, empty, kinds, pass_of, settle, worker
 from tests.services.test_slices import record, rows
 from tests.support import watch
 
@@ -252,8 +257,6 @@ def test_a_partner_stays_while_its_unit_has_failed(store: Store, monkeypatch: py
             raise RuntimeError("a fault")
 
         patch.setattr("daemon.change.worker.plans", broken)
-        from tests.services.test_change import worker
-
         assert worker(store, attempts=1).step()
     assert ("failed",) in rows(store, "SELECT outcome FROM change_unit WHERE present")
     assert told(store) == sorted(PAIR + FIRST), "a fault of ours is no evidence"
@@ -283,7 +286,14 @@ def test_rules_that_look_back_take_nothing_back_for_what_was_pruned(store: Store
         ("plain", 12, 135.0),
         ("plain", 12, 135.4),
     ]
+    seen = "SELECT rule_id, subject, evidence::text FROM alert WHERE state = 'open' ORDER BY 1, 2"
+    evidence = rows(store, seen)
     keep_from(store, 20)
+    with store.transaction() as session:
+        ids = [id_ for (id_,) in session.execute(text("SELECT id FROM detection"))]
+        evaluate_ais(session, ids)  # judged again, by what is left
+    assert rows(store, seen) == evidence
+    assert {row[1] for row in events(store)} == {"opened"}
     record(store, again(12, [HERE, LATER]))
     settle(store)
     assert told(store) == before
@@ -304,6 +314,17 @@ def test_what_is_still_known_of_the_passes_before_counts(store: Store) -> None:
     assert told(store) == [], "a late scene shows that it was there before"
 
 
+def test_nobody_judges_half_of_what_is_removed(store: Store) -> None:
+    rules(store)
+    two_passes(store)
+    with store.transaction() as judging:
+        lock(judging)
+        with pytest.raises(StoreConflict), store.transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            retention.prune(session, START + timedelta(days=100))
+    assert keep_from(store, 100) == 2
+
+
 def test_counts_of_a_pass_that_is_not_whole_stand(store: Store) -> None:
     watch.rule(store, "many", count={"over": 1})
     record(store, pass_of(0, [(134.5, 7.0)], area=WEST))
@@ -314,3 +335,48 @@ def test_counts_of_a_pass_that_is_not_whole_stand(store: Store) -> None:
     assert [row[:2] for row in told(store)] == [("many", 0)]
     record(store, again(0, [], 1, 25, area=EAST))
     assert told(store) == []
+
+
+PASSES: dict[int, dict[str, Any]] = {
+    0: {"ships": [(135.0, 6.5), (135.2, 7.5), (135.8, 6.5)]},
+    5: {"ships": [(135.0, 6.5), (134.5, 7.0)], "track": 2, "area": WEST},
+    12: {"ships": [(135.0, 6.5), (135.9, 6.4), (135.2, 7.5)]},
+    24: {"ships": [(135.0, 6.5), (136.2, 6.5)]},
+}
+STEPS = st.one_of(
+    st.tuples(st.just("prune"), st.sampled_from((3, 8, 20, 100))),
+    st.tuples(st.just("again"), st.sampled_from(tuple(PASSES))),
+    st.tuples(st.just("settle"), st.just(0)),
+)
+
+
+@settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(steps=st.lists(STEPS, min_size=3, max_size=8))
+def test_removing_and_doing_anew_tells_nothing_and_takes_nothing_back(
+    one_database: Store, steps: list[tuple[str, int]]
+) -> None:
+    store = one_database
+    with store.transaction() as session:
+        session.execute(text("TRUNCATE alert, alert_judged, sighting CASCADE"))
+    empty(store)
+    if not rows(store, "SELECT FROM alert_rule"):
+        rules(store)
+    for day, what in PASSES.items():
+        record(store, pass_of(day, **what))
+    settle(store)
+    before = told(store)
+    assert len({row[0] for row in before}) == 4, "each rule has something to tell"
+    for number, (step, day) in enumerate([*steps, ("settle", 0)], 1):
+        if step == "prune":
+            keep_from(store, day, limit=1, batches=1 + number % 3)
+        elif step == "again":
+            record(store, again(day, number=number, **PASSES[day]))
+        else:
+            settle(store)
+    assert told(store) == before
+    assert {row[1] for row in events(store)} <= {"opened", "amended"}
+    assert sum(row[2] for row in events(store) if row[1] == "opened") == len(before)
+    for day, what in PASSES.items():
+        record(store, again(day, number=20, **what))
+    settle(store)
+    assert told(store) == before
