@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,12 +15,13 @@ from sqlalchemy import text
 from daemon.change.worker import ChangeWorker
 from daemon.config import ChangeSettings
 from daemon.domain import SceneResult
-from daemon.errors import SceneCorrupt
+from daemon.errors import SceneCorrupt, StoreConflict
 from daemon.publish import scene_of
 from daemon.store import alerts, change, ledger
 from daemon.store.session import Store
 from engine.runtime.land import Coastline
-from tests.services.test_change import START, NoChips, ended, kinds, pass_of, settle
+from tests.services.test_change import START, NoChips, empty, ended, kinds, pass_of, settle, worker
+from tests.services.test_change import events as arrivals
 from tests.services.test_retention import HERE, LATER, PAIR, THERE, again, events, rules, told, two_passes
 from tests.services.test_slices import M_PER_DEG, product, record, rows, scene
 from tests.services.test_store import OTHER_ENGINE
@@ -131,7 +133,7 @@ def test_a_pair_under_two_bundles_has_one_unit_and_one_alert_each(store: Store) 
 def test_a_partner_done_anew_and_found_empty(store: Store, before_the_pair: bool) -> None:
     rules(store, *CHANGES)
     first, second = pass_of(0, [HERE, THERE]), pass_of(12, [HERE, LATER])
-    empty = replace(
+    nothing = replace(
         first,
         outcome="empty",
         reason="no valid pixels",
@@ -141,7 +143,7 @@ def test_a_partner_done_anew_and_found_empty(store: Store, before_the_pair: bool
             first.coverage, valid_area=first.coverage.valid_area.difference(first.coverage.valid_area)
         ),
     )
-    for result in (first, empty, second) if before_the_pair else (first, second, empty):
+    for result in (first, nothing, second) if before_the_pair else (first, second, nothing):
         record(store, result)
         settle(store)
     assert told(store) == []
@@ -204,3 +206,44 @@ def test_a_gap_is_judged_by_the_rules_in_force_whatever_the_clock_says(store: St
     with store.transaction() as session:
         evaluate_timer(session, START)  # long before the rule, by this clock
     assert rows(store, "SELECT state FROM alert") == [("open",)]
+
+
+def test_two_workers_at_once_while_scenes_arrive(store: Store, store_url: str) -> None:
+    rules(store, *CHANGES)
+    for result in arrivals():
+        record(store, result)
+    settle(store)
+    end, before = ended(store), told(store)
+    do(store, "TRUNCATE alert, alert_judged, sighting CASCADE")
+    empty(store)
+    stop = threading.Event()
+    faults: list[Exception] = []
+
+    def work() -> None:
+        own = Store(store_url)
+        step = worker(own).step
+        while True:
+            last = stop.is_set()
+            try:
+                while step():
+                    pass
+            except StoreConflict:
+                continue
+            except Exception as error:
+                faults.append(error)
+                return
+            if last:
+                break
+        own.close()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for result in reversed(arrivals()):
+        record(store, result)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    settle(store)
+    assert not faults
+    assert ended(store) == end and told(store) == before
