@@ -10,6 +10,8 @@
 The first two need nothing of each other and run side by side where there are two workers; the third, and
 vision where it runs alone, average gradients over the workers. The modulation learns in the third, where
 priors are withheld at times, and at times another chip's: learned later only, from few chips, it did harm.
+
+A run may instead make the tower of an earlier one leaner (``lean``), in place of the first three steps.
 Trained in one go from scratch, the decoder of so small a model lags far behind its vision
 (docs/measurements.md).
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +32,13 @@ from torch import Tensor, nn
 
 from engine.errors import DatasetError
 from engine.model.fusar import new_fusar, save_fusar
-from engine.model.nano import IMAGE_PX, build_nano, number_ids
+from engine.model.nano import IMAGE_PX, LEAN, TOWER, build_nano, number_ids
 from engine.runtime.image import enlargement
 from engine.simulate.chips import ChipSet
 from engine.train.nano_batch import TOKENS_SIDE, Batch, ChipBank
 from engine.train.nano_chips import draw_chips, load_chips
 from engine.train.nano_decoder import bank, patches, train_tasks
+from engine.train.nano_lean import Alike, slim, start_of
 from engine.train.nano_losses import Pretrainer, modulated, positions
 from engine.train.nano_steps import average_gradients, optimisers, schedule
 
@@ -64,6 +67,8 @@ class PretrainConfig:
         decay: whether learning rates fall at a step's end; without, for a run that another goes on from.
         pairs: simulated pairs of chips to draw for the last step.
         task_samples: samples of the last step, over all workers; with 0 the step is left out.
+        lean_samples: samples of the step that makes the tower of ``start`` leaner, over all workers; where
+            there are some, the first three steps are left out.
     """
 
     chips: int = 24_000
@@ -80,6 +85,7 @@ class PretrainConfig:
     decay: bool = True
     pairs: int = 0
     task_samples: int = 0
+    lean_samples: int = 0
 
     def __post_init__(self) -> None:
         """Check what would fail late."""
@@ -87,6 +93,8 @@ class PretrainConfig:
             raise DatasetError("got chips, batch, workers or text_every below 1, expected at least 1 of each")
         if self.task_samples and self.pairs < self.workers:
             raise DatasetError("got task samples without pairs, expected some for each worker")
+        if self.lean_samples and self.start is None:
+            raise DatasetError("got lean samples without a run to start from, expected --start FOLDER")
         if self.start is not None and not (Path(self.start) / "joint.pt").is_file():
             raise DatasetError(f"{self.start} holds no joint.pt: expected the folder of a finished run")
 
@@ -105,12 +113,15 @@ def pretrain(out: Path, config: PretrainConfig, say: Callable[[str], None] = pri
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1) + "\n")
     _run("chips", out, config, config.workers, say)
-    if config.workers > 1 and config.vision_samples and config.decoder_samples:
+    if config.lean_samples:
+        _run("lean", out, config, config.workers, say)
+    elif config.workers > 1 and config.vision_samples and config.decoder_samples:
         _spawn([("vision", 0, 1), ("decoder", 0, 1)], out, config, say)
     else:
         _run("vision", out, config, config.workers if config.vision_samples else 1, say)
         _run("decoder", out, config, 1, say)
-    _run("joint", out, config, config.workers, say)
+    if not config.lean_samples:
+        _run("joint", out, config, config.workers, say)
     if config.task_samples:
         _run("tasks", out, config, config.workers, say)
     _save(out, config)
@@ -137,7 +148,9 @@ def _spawn(
 
 
 def _result(step: str, rank: int, world: int) -> str:
-    return f"chips-{rank}-{world}.npz" if step == "chips" else f"{step}.pt"
+    if step == "chips":
+        return f"chips-{rank}-{world}.npz"
+    return "joint.pt" if step == "lean" else f"{step}.pt"  # the last step goes on from either
 
 
 def _job(index: int, jobs: list[tuple[str, int, int]], out: Path, config: PretrainConfig) -> None:
@@ -165,7 +178,7 @@ def _chips(out: Path, config: PretrainConfig) -> ChipSet:
 
 def build(config: PretrainConfig) -> tuple[Pretrainer, Any]:
     """Return untrained nano with its helpers, and the tokenizer."""
-    base, tokenizer = build_nano(config.seed)
+    base, tokenizer = build_nano(config.seed, LEAN if config.lean_samples else TOWER)
     base.model.language_model.config._attn_implementation = "eager"  # compiles to one kernel at this size
     torch.manual_seed(config.seed)
     return Pretrainer(new_fusar(base, IMAGE_PX, places=TOKENS_SIDE**2), number_ids(tokenizer)), tokenizer
@@ -185,6 +198,12 @@ class _Trainer:
             vision, decoder = (torch.load(out / f"{s}.pt", weights_only=True) for s in ("vision", "decoder"))
             state = {name: vision[name] if ".visual." in name else decoder[name] for name in decoder}
             self.net.load_state_dict(state)
+        elif step == "lean":
+            whole, _ = build(replace(config, lean_samples=0))
+            whole.load_state_dict(torch.load(start_of(Path(config.start or "")), weights_only=True))
+            some = np.array(self.chips.pixels[: 2 * config.batch])
+            slim(whole, self.net, patches(torch.from_numpy(some), self.enlarge))
+            self.alike = Alike(whole, config.compile)
         elif step == "tasks":
             self.net.load_state_dict(torch.load(out / "joint.pt", weights_only=True))
         elif config.start is not None:
@@ -202,6 +221,7 @@ class _Trainer:
             "vision": config.vision_samples,
             "decoder": config.decoder_samples,
             "joint": config.joint_samples,
+            "lean": config.lean_samples,
         }[self.step]
         steps = -(-total // (config.batch * self.world))
         torch.manual_seed(config.seed * 100 + self.rank)
@@ -225,7 +245,7 @@ class _Trainer:
             if step % 25 == 0 or step == steps:
                 self._log(step, steps, time.monotonic() - began, recent, config.batch * self.world)
         if self.rank == 0:
-            torch.save(self.net.state_dict(), self.out / f"{self.step}.pt")
+            torch.save(self.net.state_dict(), self.out / _result(self.step, self.rank, self.world))
 
     def run_tasks(self) -> None:
         """Train the decoder on every task, log, and write the weights."""
@@ -255,8 +275,12 @@ class _Trainer:
             if self.step == "decoder":
                 visual = self.net.model.tlm.placed(self.net.symbols(present, offsets)).bfloat16()
             else:
-                visual = self.see(patches(torch.from_numpy(batch.pixels), self.enlarge))
+                shown = patches(torch.from_numpy(batch.pixels), self.enlarge)
+                visual = self.see(shown)
             dense, facts = self.net.dense_loss(visual, present, offsets)
+            if self.step == "lean":
+                unlike, more = self.alike(shown, visual)
+                return dense + unlike, {**facts, **more}
             if self.step == "vision" or (self.step == "joint" and not with_text):
                 return dense, facts
             ids = torch.from_numpy(batch.ids)
