@@ -56,8 +56,8 @@ def pretrain(
     ] = 0,
 ) -> None:
     """Pretrain nano, our few-million-parameter base, on simulated chips."""
-    from engine.train.pretrain import PretrainConfig
     from engine.train.pretrain import pretrain as run
+    from engine.train.pretrain_config import PretrainConfig
 
     config = PretrainConfig(
         chips=chips,

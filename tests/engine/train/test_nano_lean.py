@@ -12,7 +12,8 @@ from engine.errors import DatasetError
 from engine.model.fusar import load_fusar
 from engine.model.nano import LEAN, TOWER
 from engine.train.nano_lean import KEPT, slim, start_of
-from engine.train.pretrain import PretrainConfig, build, pretrain
+from engine.train.pretrain import build, pretrain
+from engine.train.pretrain_config import PretrainConfig
 
 CONFIG = PretrainConfig(chips=48, vision_samples=160, decoder_samples=64, joint_samples=64, batch=8,
                         workers=1, compile=False)  # fmt: skip
