@@ -71,7 +71,8 @@ def test_the_grid() -> None:
     assert {cell.prior for cell in grid if cell.fusion == "none"} == {"off"}
     assert any(cell.stages == 1 for cell in grid) and any(cell.prior == "shuffled" for cell in grid)
     assert set(FUSIONS) >= {"none", "modulate"}
-    for wrong in ({"fusions": ("magic",)}, {"steps": (1,)}, {"steps": (2, 3, 4)}, {"steps": ()}, {"seeds": ()}):
+    steps: list[tuple[int, ...]] = [(1,), (2, 3, 4), ()]
+    for wrong in ({"fusions": ("magic",)}, {"seeds": ()}, *({"steps": each} for each in steps)):
         with pytest.raises(InputError):
             replace(SMALL, **wrong)
 
