@@ -34,6 +34,6 @@ tasks=(detection description counting localisation classification change)
 raw=$runs/raw
 [ "$smaller" = 1 ] || raw=$bundle
 engine export "$runs/lean/checkpoint" --out "$raw" --name nano --chips "$runs/golden.npz" --no-int8 \
-    --record "$runs/third/tasks/run.json" --score-odds 0.2,0.8,0 "${tasks[@]/#/--task=}"
+    --record "$runs/lean/lean/run.json" --score-odds 0.2,0.8,0 "${tasks[@]/#/--task=}"
 [ "$smaller" != 1 ] || engine calibrate "$raw" --out "$bundle" --chips 2000 --pairs 800
 engine evaluate "$bundle" --frozen --chips "$(chips 2500)" --out "$runs/evaluation.json"
