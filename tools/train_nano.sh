@@ -31,9 +31,9 @@ engine pretrain "$runs/lean" --chips "$(chips 74000)" --seed 21 --start "$runs/t
     --lean-samples "$(samples 126000)" $more
 python tools/golden_chips.py "$runs/golden.npz"
 tasks=(detection description counting localisation classification change)
-raw=$runs/raw
-[ "$smaller" = 1 ] || raw=$bundle
-engine export "$runs/lean/checkpoint" --out "$raw" --name nano --chips "$runs/golden.npz" --no-int8 \
+raw=$runs/raw bits=--int8
+[ "$smaller" = 1 ] || { raw=$bundle bits=--no-int8; }
+engine export "$runs/lean/checkpoint" --out "$raw" --name nano --chips "$runs/golden.npz" $bits \
     --record "$runs/lean/lean/run.json" --score-odds 0.2,0.8,0 "${tasks[@]/#/--task=}"
 [ "$smaller" != 1 ] || engine calibrate "$raw" --out "$bundle" --chips 2000 --pairs 800
 engine evaluate "$bundle" --frozen --chips "$(chips 2500)" --out "$runs/evaluation.json"
