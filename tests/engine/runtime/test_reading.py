@@ -140,7 +140,7 @@ def test_what_would_be_half_understood_is_not(question: str) -> None:
 
 CONDITIONS = (
     "near the coast", "in Rotterdam", "at 14:30", "since 1999", "without lights", "but not platforms",
-    "except turbines", "and platforms", "or turbines", "7", "of Norway", "painted red", "at anchor",
+    "except turbines", "and platforms", "or turbines", "7 of them", "of Norway", "painted red", "at anchor",
     "with AIS", "heading west", "on Monday", "within 3 km", "next to it", "and how long are they",
     "that are not moored", "2 miles away", "in the fog",
 )  # fmt: skip
