@@ -222,8 +222,8 @@ def _wordings(part: Mapping[str, Any]) -> list[str]:
     return [
         "## Free questions in words not of training",
         "",
-        f"{part['wordings']} wordings, about simulated chips, whose places' true classes and lengths are given, and "
-        "pairs.",
+        f"{part['wordings']} wordings, about simulated chips, whose places' true classes and lengths are "
+        "given, and pairs.",
         "",
         *table(["what", "share", "of"], rows),
         "",
