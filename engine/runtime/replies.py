@@ -149,9 +149,11 @@ def _bound_words(bound: Bound | None) -> str:
 def _part_words(parts: Sequence[str]) -> str:
     if not parts:
         return ""
-    third = "third" if len(parts) == 1 else "corner"
-    ending = {name: f"{name}ern" for name in GEOGRAPHY}
-    return f" in the {' '.join(ending.get(part, part) for part in parts)} {third}"
+    if any(part in GEOGRAPHY for part in parts):
+        named = "-".join([*parts[:-1], f"{parts[-1]}ern"])
+    else:
+        named = " ".join(parts)
+    return f" in the {named} {'third' if len(parts) == 1 else 'corner'}"
 
 
 def _filtered(reading: Reading, known: Sequence[PlaceKnown]) -> Reply:

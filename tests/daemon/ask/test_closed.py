@@ -62,7 +62,7 @@ def answer(question: str, *given: Any, **more: Any) -> tuple[str, str]:
     [
         ("How many ships are there?", "4 ships.", "abce"),
         ("how many ships over 120 m are in the north?", "1 ship longer than 120 m in the northern", "a"),
-        ("which ships are in the south-west?", "1 ship in the southern western corner.", "e"),
+        ("which ships are in the south-west?", "1 ship in the south-western corner.", "e"),
         ("is there a turbine?", "No, no turbine.", ""),
         ("which is the longest ship?", "The longest ship is about 300 m (280 to 320 m) long.", "e"),
         ("how many ships are there now?", "4 ships.", "abce"),

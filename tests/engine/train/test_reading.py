@@ -50,8 +50,7 @@ def test_equal_seeds_make_equal_weights() -> None:
     assert one == two != other
 
 
-def test_figures_by_hand(quick) -> None:
-    weights, _ = quick
+def test_figures_by_hand() -> None:
     asked = [
         Asked("how many ships are there?", "count", Reading("count", 1.0, "ship")),
         Asked("how many ships over 50 m?", "longer", Reading("longer", 1.0, "ship", Bound(60.0, True, True))),
@@ -59,7 +58,7 @@ def test_figures_by_hand(quick) -> None:
         Asked("who owns the ship?", REFUSED, Reading(REFUSED, 1.0)),
         Asked("how many ships near Oslo?", OTHER, None),
     ]
-    figures = reading.judged(weights, asked)
+    figures = reading.judged(shipped(), asked)
     assert figures.questions == 3 and figures.understood == pytest.approx(2 / 3)
     assert figures.misread == 0.5, "a bound of 50 m is none of 60 m"
     assert figures.passed_on == 1
