@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from engine.runtime.lexicon import CUES, GENERAL, SLOTS
+from engine.runtime.spelt import SCALES, UNIT, WORD_NUMBERS, in_digits
 
 FOOT_M = 0.3048
 
@@ -76,7 +77,6 @@ _IMAGE = (
 )
 _SCOPE = rf"(?:{_IMAGE}|area|region|zone|place|polygon|box)"
 _NUMBER = r"~(\d+(?:\.\d+)?)"
-_UNIT = r"(m|met(?:re|er)s?|mtrs?|km|kms|kilomet(?:re|er)s?|ft|feet|foot)"
 _ABOUT = r"(?:(?:about|around|roughly|approximately|some) )?"
 _TAIL = r"(?: (?:long|in length|in size|of length|overall|loa))?"
 _OF_LENGTH = (
@@ -87,23 +87,23 @@ _OF_LENGTH = (
 
 # Comparisons with a number of metres: pattern, whether longer, whether strict.
 _COMPARE = (
-    (rf"(?:no|not) (?:shorter|smaller|less) than {_ABOUT}{_NUMBER} {_UNIT}", True, False),
-    (rf"not (?:under|below) {_ABOUT}{_NUMBER} {_UNIT}", True, False),
-    (rf"(?:no|not) (?:longer|larger|bigger|greater|more) than {_ABOUT}{_NUMBER} {_UNIT}", False, False),
-    (rf"not (?:over|above|exceeding) {_ABOUT}{_NUMBER} {_UNIT}", False, False),
-    (rf"(?:at least|a minimum of|minimum of|minimum|min|upwards of|>=|from) {_ABOUT}{_NUMBER} {_UNIT}"
+    (rf"(?:no|not) (?:shorter|smaller|less) than {_ABOUT}{_NUMBER} {UNIT}", True, False),
+    (rf"not (?:under|below) {_ABOUT}{_NUMBER} {UNIT}", True, False),
+    (rf"(?:no|not) (?:longer|larger|bigger|greater|more) than {_ABOUT}{_NUMBER} {UNIT}", False, False),
+    (rf"not (?:over|above|exceeding) {_ABOUT}{_NUMBER} {UNIT}", False, False),
+    (rf"(?:at least|a minimum of|minimum of|minimum|min|upwards of|>=|from) {_ABOUT}{_NUMBER} {UNIT}"
      r"(?: (?:up|upwards?|on|onwards?))?", True, False),
-    (rf"(?:at most|a maximum of|maximum of|maximum|max|up to|<=) {_ABOUT}{_NUMBER} {_UNIT}", False, False),
-    (rf"{_ABOUT}{_NUMBER} {_UNIT}(?: (?:long|in length))? (?:or|and) (?:longer|more|over|above|larger"
+    (rf"(?:at most|a maximum of|maximum of|maximum|max|up to|<=) {_ABOUT}{_NUMBER} {UNIT}", False, False),
+    (rf"{_ABOUT}{_NUMBER} {UNIT}(?: (?:long|in length))? (?:or|and) (?:longer|more|over|above|larger"
      rf"|bigger|greater|up|upwards?)",
      True, False),
-    (rf"{_ABOUT}{_NUMBER} {_UNIT} (?:plus|\+|upwards?)", True, False),
-    (rf"{_ABOUT}{_NUMBER} {_UNIT}(?: (?:long|in length))? (?:or|and) (?:shorter|less|under|below"
+    (rf"{_ABOUT}{_NUMBER} {UNIT} (?:plus|\+|upwards?)", True, False),
+    (rf"{_ABOUT}{_NUMBER} {UNIT}(?: (?:long|in length))? (?:or|and) (?:shorter|less|under|below"
      rf"|smaller)", False, False),
-    (rf"(?:longer|larger|bigger|greater|more) than {_ABOUT}{_NUMBER} {_UNIT}", True, True),
-    (rf"(?:over|above|exceed(?:s|ing)?|in excess of|>) {_ABOUT}{_NUMBER} {_UNIT}", True, True),
-    (rf"(?:shorter|smaller|less|fewer) than {_ABOUT}{_NUMBER} {_UNIT}", False, True),
-    (rf"(?:under|below|<) {_ABOUT}{_NUMBER} {_UNIT}", False, True),
+    (rf"(?:longer|larger|bigger|greater|more) than {_ABOUT}{_NUMBER} {UNIT}", True, True),
+    (rf"(?:over|above|exceed(?:s|ing)?|in excess of|>) {_ABOUT}{_NUMBER} {UNIT}", True, True),
+    (rf"(?:shorter|smaller|less|fewer) than {_ABOUT}{_NUMBER} {UNIT}", False, True),
+    (rf"(?:under|below|<) {_ABOUT}{_NUMBER} {UNIT}", False, True),
     (rf"longer than {_ABOUT}{_NUMBER}()", True, True),
     (rf"shorter than {_ABOUT}{_NUMBER}()", False, True),
 )  # fmt: skip
@@ -201,16 +201,6 @@ _POLITE = re.compile(
     r"(?:please )?say|i want you to) )+"
 )  # fmt: skip
 
-_WORD_NUMBERS = {
-    word: n
-    for n, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-        "sixteen "
-        "seventeen eighteen nineteen".split()
-    )
-} | {word: 10 * n for n, word in enumerate(
-    "twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}  # fmt: skip
-_SCALES = {"hundred": 100, "thousand": 1000}
 _TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:\.\d+)?|[<>]=?|[^\s,'\"()`*_-]")
 _CONTRACTED = {
     "what's": "what is", "where's": "where is", "how's": "how is", "there's": "there is", "it's": "it is",
@@ -270,7 +260,7 @@ def _words(clause: str) -> str:
         else:
             spelt = _CONTRACTED.get(token, token)
             tokens += [_mended(each) for each in spelt.replace("'", " ").split()]
-    line = " ".join(_numbers(tokens))
+    line = " ".join(in_digits(tokens))
     while (bare := _POLITE.sub("", f"{line} ").strip()) != line:
         line = bare
     return re.sub(r" ?\b(?:please|thanks|thank you)$", "", line)
@@ -290,58 +280,6 @@ def _asks(clause: str) -> bool:
         "sir",
         "tell me",
     )
-
-
-def _numbers(tokens: list[str]) -> list[str]:
-    """Put numbers in words into digits; "one" alone stays a word, unless a unit or a scale follows."""
-    out: list[str] = []
-    at = 0
-    while at < len(tokens):
-        value, end = _number_at(tokens, at)
-        if end > at:
-            out.append(f"~{value}")
-            at = end
-        else:
-            out.append(tokens[at])
-            at += 1
-    return out
-
-
-def _number_at(tokens: list[str], start: int) -> tuple[int, int]:
-    """Read a number in words: its value, and the end; an end at the start where there is none."""
-    total = current = 0
-    at, end = start, start
-    while at < len(tokens):
-        word = tokens[at]
-        if word in _WORD_NUMBERS:
-            current += _WORD_NUMBERS[word]
-        elif word in _SCALES and (at > start or start == at and word in _SCALES):
-            current = max(current, 1) * _SCALES[word]
-            if word == "thousand":
-                total, current = total + current, 0
-        elif word == "a" and at == start and at + 1 < len(tokens) and tokens[at + 1] in _SCALES:
-            current = 0
-        elif word == "and" and end == at > start and tokens[at - 1] in _SCALES:
-            at += 1
-            continue
-        else:
-            break
-        at += 1
-        end = at
-    if end == start + 1 and tokens[start] in ("one", "two"):
-        unit = end < len(tokens) and re.fullmatch(_UNIT, tokens[end])
-        counted = start > 0 and tokens[start - 1] in (
-            "place",
-            "number",
-            "position",
-            "spot",
-            "point",
-            "contact",
-            "no",
-        )
-        if not unit and not counted:
-            return 0, start
-    return total + current, end
 
 
 def _take_places(line: str, places: list[int]) -> str:
@@ -423,5 +361,5 @@ def _in_patterns() -> frozenset[str]:
     """Words that patterns know, and words that no other is to be made of."""
     patterns = [*_NOUNS.values(), *PARTS.values(), *(each[0] for each in (*_COMPARE, *_PHRASES))]
     patterns += [_HERE.pattern, _PLACE.pattern, _PART.pattern, _POLITE.pattern]
-    words = [*_WORD_NUMBERS, *_SCALES, *_OTHERS.split()]
+    words = [*WORD_NUMBERS, *SCALES, *_OTHERS.split()]
     return frozenset(re.findall(r"[a-z]{4,}", " ".join(patterns))) | frozenset(words)
