@@ -20,7 +20,7 @@ from engine.evaluate.command import calibrate, evaluate, xview3
 from engine.export.command import build, export, verify
 from engine.export.import_released import import_
 from engine.simulate.command import simulate
-from engine.train.command import dataset, merge, train
+from engine.train.command import dataset, merge, reading, train
 
 app = typer.Typer(
     help="Offline: simulated scenes, training, export, compilation and evaluation of the engine.",
@@ -79,8 +79,8 @@ def pretrain(
 
 
 for command in (
-    simulate, dataset, triplets, read, train, merge, export, verify, build, evaluate, calibrate, xview3,
-    baseline, ablate,
+    simulate, dataset, triplets, read, train, merge, reading, export, verify, build, evaluate, calibrate,
+    xview3, baseline, ablate,
 ):  # fmt: skip
     app.command()(command)
 app.command("import")(import_)

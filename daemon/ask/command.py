@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from .. import config, log
 from ..messages import new_event_id, now
@@ -16,9 +18,10 @@ from ..store import schema
 from ..store.session import Store
 from ..wiring import open_engine, open_prior
 from .answering import Answerer
-from .messages import AnswerGiven, build
+from .messages import AnswerGiven, Cited, build
 
 console = Console()
+SHOWN = 20  # detections that are listed
 
 
 def ask(
@@ -32,8 +35,9 @@ def ask(
 ) -> None:
     """Ask about what the radar saw; the answer cites detections, or says why there is none.
 
-    Asked are chips of the current results, of the newest pass where an area is given. Question, inputs and
-    answer are kept.
+    Asked about are current results, of the newest pass where an area is given: how many, which or whether
+    there are ships, platforms or turbines, by length or by side; what, or how long, one detection is; what is
+    new, gone or changed since the last pass; a description. Question, inputs and answer are kept.
     """
     scope = {"detection": detection, "scene": scene, "area": None if area is None else read_area(area)}
     asked = build(
@@ -85,19 +89,32 @@ def read_area(text: str) -> Any:
 
 
 def _print(given: AnswerGiven) -> None:
-    if given.state == "answered":
-        console.print(given.answer, markup=False, highlight=False, soft_wrap=True)
-    else:
-        console.print(f"no answer: {given.reason}", markup=False, highlight=False, soft_wrap=True)
-    for one in given.cited:
-        line = f"  {one.id} {one.label} {one.length_m:.0f} m at {one.lon_deg:.5f} {one.lat_deg:.5f}"
-        console.print(f"{line}, score {one.score:.2f}", markup=False, highlight=False, soft_wrap=True)
-    if given.facts:
-        counted = ", ".join(f"{count} {label}" for label, count in given.facts["detections"].items())
-        console.print(
-            f"the store holds there: {counted or 'no detection'}; seen {', '.join(given.facts['acquired'])}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+    def say(text: str | None) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    say(given.answer if given.state == "answered" else f"no answer: {given.reason}")
+    if given.cited:
+        console.print(_table(given.cited))
+    total = given.facts.get("cited", len(given.cited))
+    if total > SHOWN:
+        say(f"and {total - SHOWN} more")
+    say(f"kept as question {given.question_id}")
+
+
+def _table(cited: Sequence[Cited]) -> Table:
+    """Show detections that are cited, the first SHOWN of them."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("detection", "class", "latitude", "longitude"):
+        table.add_column(name, no_wrap=True)
+    for name in ("length", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in cited[:SHOWN]:
+        table.add_row(
+            one.id,
+            one.label,
+            f"{abs(one.lat_deg):.4f} {'NS'[one.lat_deg < 0]}",
+            f"{abs(one.lon_deg):.4f} {'EW'[one.lon_deg < 0]}",
+            f"{one.length_m:.0f} m",
+            f"{one.score:.2f}",
         )
-    console.print(f"kept as question {given.question_id}", highlight=False)
+    return table

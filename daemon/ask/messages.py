@@ -104,6 +104,7 @@ class AnswerGiven(_Part):
     bundle: str | None = None
     backend: str | None = None
     facts: dict[str, Any] = Field(default_factory=dict)  # counted in the store, not by the engine
+    reading: dict[str, Any] | None = None  # how the question was understood; null where it was not
     asked: Utc
     answered: Utc
 

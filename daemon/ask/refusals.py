@@ -15,6 +15,19 @@ REASONS = {
     "view current_ais tells them.",
     "optics": "Radar shows echo strength, not colours, markings or lights.",
     "same_ship": "Two passes days apart cannot show that a ship is the same one; only AIS can.",
+    "not_understood": "The question was not understood. Ask one thing: how many, which or whether there "
+    "are ships, "
+    "platforms or turbines, also longer or shorter than so many metres, or in the north, south, east or "
+    "west; which "
+    "is the longest; what, or how long, one detection is; what is new, gone or changed since the last "
+    "pass; or for a "
+    "description.",
+    "which_one": "This asks about one object: name it with --detection (scope detection).",
+    "no_side": "A scene or an area has a north, south, east and west; the chip around a detection "
+    "(--detection) has "
+    "a left, right, top and bottom.",
+    "no_edge": "Only the chip around a detection (--detection) has an edge that cuts objects.",
+    "not_compared": "Nothing is known of a change there.",
     "engine_cannot": "The engine that is loaded was not trained to answer such a question.",
     "engine_failed": "The engine failed on this question: ask again.",
     "images_cannot_show": "The images cannot show this.",

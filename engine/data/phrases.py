@@ -328,14 +328,21 @@ def _phrase(
     """Word a question, in other words than those of another task."""
     text = next(iter(QUESTIONS.values()))
     while text.lower().rstrip(".?") in _TAKEN:
-        text = _worded(_one(templates, rng), given, rng)
+        text = worded(_one(templates, rng), given, rng)
     return Phrase(intent, text, answer)
 
 
 _TAKEN = {question.lower().rstrip(".?") for question in QUESTIONS.values()}
 
 
-def _worded(template: str, given: Given, rng: np.random.Generator) -> str:
+def worded(template: str, given: Given, rng: np.random.Generator) -> str:
+    """Fill a template as people write: politely or not, with slips and without marks.
+
+    Args:
+        template: of ``wordings`` or ``spoken``.
+        given: words by name, before those of ``wordings.TABLES``.
+        rng: draws.
+    """
     text = re.sub(r"\ba (?=[aeiou])", "an ", " ".join(_filled(template, given, rng).split()))
     text, mark = (text[:-1], text[-1]) if text[-1] in "?.!" else (text, "")
     if rng.random() < POLITE_SHARE:

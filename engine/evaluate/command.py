@@ -61,8 +61,8 @@ def evaluate(
     if unknown := set(task or ()) - set(manifest.tasks):
         raise InputError(f"got tasks {sorted(unknown)}, expected some of {sorted(manifest.tasks)}")
     tasks = task or list(manifest.tasks)
-    if only and not (questions and "question" in tasks):
-        raise InputError(f"got --only {only}, but no such questions, or a bundle without the task question")
+    if only and not questions:
+        raise InputError(f"got --only {only} --questions {questions}, expected 1 or more of each wording")
     with Progress(transient=True) as bars:
         items, data = (
             ([], "free questions alone")
@@ -83,7 +83,7 @@ def evaluate(
         other = bars.add_task("other detectors", total=len(items) * (1 + len(baseline or ())))
         found = find_all(predictor, items, baseline or (), lambda n: bars.update(other, advance=n))
         worded = {}
-        if questions and "question" in tasks and (only or dataset is None):
+        if questions and (only or (dataset is None and task is None)):
             worded["wordings"] = _worded(predictor, questions, controls, bars)
     report: dict[str, Any] = {
         "conditions": {
@@ -203,11 +203,12 @@ def _scene_pairs(found: Path, truth: Path) -> list[tuple[Path, Path]]:
 def _worded(predictor: Any, repeats: int, controls: bool, bars: Any) -> dict[str, Any]:
     from engine.evaluate import heldout
 
-    two = "change" in predictor.bundle.manifest.tasks  # who was never shown two images is not asked of them
+    tasks = predictor.bundle.manifest.tasks
+    two = "change" in tasks  # who was never shown two images is not asked of them
     drawing = bars.add_task("simulating", total=heldout.CHIPS + two * heldout.PAIRS)
     cases = heldout.draw(repeats, two, lambda n: bars.update(drawing, advance=n))
     bar = bars.add_task("free questions", total=len(cases) * (1 + controls))
-    return heldout.ask_cases(predictor, cases, controls, lambda n: bars.update(bar, advance=n))
+    return heldout.ask_cases(predictor, cases, tuple(tasks), controls, lambda n: bars.update(bar, advance=n))
 
 
 def _items(

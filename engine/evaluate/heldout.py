@@ -14,8 +14,10 @@ import numpy as np
 from engine.evaluate.asking import Asks
 from engine.evaluate.bootstrap import RESAMPLES, difference, only, share
 from engine.evaluate.questions import cited
+from engine.evaluate.told import Given, answer
 from engine.evaluate.wordings import Case, Right, chip_subjects, draw_cases, pair_subjects
 from engine.runtime.forms import CHANGES, REFUSAL
+from engine.runtime.reading import REFUSED
 from engine.runtime.text import LABELS
 from engine.simulate.chips import make_chips
 from engine.simulate.pairs import make_pairs
@@ -124,29 +126,30 @@ def draw(repeats: int, two: bool = True, progress: Callable[[int], None] | None 
 def ask_cases(
     engine: Asks,
     cases: Sequence[Case],
+    tasks: Sequence[str],
     controls: bool = True,
     progress: Callable[[int], None] | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
-    """Ask an engine, and return the figures.
+    """Answer cases as users get them (``told``), and return the figures.
 
     Args:
-        engine: who is asked.
+        engine: who is asked what cannot be answered without.
         cases: what is asked.
+        tasks: that the engine knows.
         controls: ask again with the images withheld.
         progress: called with the number of answers that came.
         resamples: of the chips, for intervals.
     """
-    given = [answer.text for answer in engine.ask([case.request() for case in cases], progress)]
+    given = answer(engine, cases, tasks, progress=progress)
     blank = None
     if controls:
-        asked = [case.request(blank=True) for case in cases]
-        blank = [answer.text for answer in engine.ask(asked, progress)]
+        blank = [each.text for each in answer(engine, cases, tasks, True, progress)]
     return worded(cases, given, blank, resamples)
 
 
 def worded(
-    cases: Sequence[Case], given: Sequence[str], blank: Sequence[str] | None, resamples: int = RESAMPLES
+    cases: Sequence[Case], given: Sequence[Given], blank: Sequence[str] | None, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """Return the figures of answers.
 
@@ -158,17 +161,25 @@ def worded(
 
     Returns:
         ``wordings``; ``all`` and ``by_intent``, each with ``right`` (everything), ``answered`` (the same, of
-        what can be answered), ``cites``, ``words`` (numbers, lengths, meanings), ``refused`` (of what must
-        be), ``refused_wrongly`` (of what must not be); ``right`` of the intent's best constant answer
-        (``majority``), without images (``image_withheld``), and ``gain`` over the latter.
+        what can be answered), ``understood`` (of that: the reader read it), ``by_truth`` (right by the true
+        changes, of what was understood and can be answered), ``cites``, ``words`` (numbers, lengths,
+        meanings), ``refused`` (of what must be), ``refused_wrongly`` (of what must not be); ``right`` of the
+        intent's best constant answer (``majority``). Of answers that rest on an engine's look at the images
+        besides ``looked``, ``image_withheld`` and their difference ``gain``.
     """
+    texts = [each.text for each in given]
     judged = [
-        judge(text, case.right, len(case.subject.known)) for text, case in zip(given, cases, strict=True)
+        judge(text, case.right, len(case.subject.known)) for text, case in zip(texts, cases, strict=True)
     ]
     must = np.array([case.right.refused for case in cases], np.bool_)
     refuses = np.array([each[0] for each in judged], np.bool_)
+    read = np.array([each.reading is not None and each.reading.intent != REFUSED for each in given], np.bool_)
+    asked = np.array([each.asked for each in given], np.bool_)
+    truth = [is_right(each.by_truth, case) for each, case in zip(given, cases, strict=True)]
     columns = {
-        "right": np.array([is_right(text, case) for text, case in zip(given, cases, strict=True)], float),
+        "right": np.array([is_right(text, case) for text, case in zip(texts, cases, strict=True)], float),
+        "understood": only(read, ~must),
+        "by_truth": only(truth, read & ~must),
         "cites": _flags([each[1] for each in judged]),
         "words": _flags([each[2] for each in judged]),
         "refused": only(refuses, must),
@@ -178,15 +189,18 @@ def worded(
     columns["answered"] = only(columns["right"], ~must)
     if blank is not None:
         pairs = zip(blank, cases, strict=True)
-        columns["image_withheld"] = np.array([is_right(text, case) for text, case in pairs], float)
+        columns["looked"] = only(columns["right"], asked)
+        columns["image_withheld"] = only([is_right(text, case) for text, case in pairs], asked)
 
     def part(chosen: np.ndarray[Any, Any]) -> dict[str, Any]:
         sites = [case.subject.name for case, one in zip(cases, chosen, strict=True) if one]
         found: dict[str, Any] = {
             name: share(each[chosen], resamples, sites=sites) for name, each in columns.items()
         }
-        if blank is not None:
-            one, other = columns["right"][chosen], columns["image_withheld"][chosen]
+        if blank is not None and (chosen & asked).any():
+            both = chosen & asked
+            sites = [case.subject.name for case, one in zip(cases, both, strict=True) if one]
+            one, other = columns["looked"][both], columns["image_withheld"][both]
             found["gain"] = difference(one, other, resamples, sites=sites)
         return found
 

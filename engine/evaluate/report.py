@@ -205,21 +205,25 @@ def _wordings(part: Mapping[str, Any]) -> list[str]:
     names = {
         "right": "right in everything",
         "answered": "right in everything, of what the images show",
+        "understood": "understood by the reader, of what the images show",
+        "by_truth": "right where understood, the changes of pairs given",
         "cites": "the right places cited",
         "words": "the right number, length or meaning in words",
         "refused": "refused, of what the images cannot show",
         "refused_wrongly": "refused, of what they show (lower is better)",
         "majority": "right by the best constant answer of each intent",
-        "image_withheld": "right without the images",
+        "looked": "right where an engine looked at the images",
+        "image_withheld": "right there without the images",
     }
     every = part["all"]
     rows = [[name, value(every[key], "share"), str(every[key]["of"])] for key, name in names.items()
             if key in every]  # fmt: skip
-    shown = ("right", "cites", "words", "refused", "refused_wrongly", "majority", "image_withheld")
+    shown = ("understood", "right", "by_truth", "refused", "refused_wrongly", "majority", "image_withheld")
     return [
         "## Free questions in words not of training",
         "",
-        f"{part['wordings']} wordings, about simulated chips and pairs.",
+        f"{part['wordings']} wordings, about simulated chips, whose places' true classes and lengths are "
+        "given, and pairs.",
         "",
         *table(["what", "share", "of"], rows),
         "",

@@ -1,4 +1,4 @@
-"""``fusar-engine dataset``, ``train`` and ``merge``."""
+"""``fusar-engine dataset``, ``train``, ``merge`` and ``reading``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from engine.errors import InputError
 from engine.runtime.image import channel_stamp
+from engine.runtime.reading import WEIGHTS
 
 _PART = 500  # chips in memory at once
 _VALIDATION_SEED = 1_000_000_007  # added to the seed, so that no training chip is drawn again
@@ -139,3 +140,29 @@ def merge(
     from engine.model.checkpoint import merge as merge_run
 
     typer.echo(f"merged: {merge_run(run, out)}")
+
+
+def reading(
+    out: Annotated[
+        Path, typer.Option(help="File of the weights; without it, those of the package.")
+    ] = WEIGHTS,
+    seed: Annotated[int, typer.Option(help="Of the questions that are drawn.")] = 1,
+) -> None:
+    """Fit the reader of questions, on drawn wordings."""
+    from rich.progress import Progress
+
+    from engine.train.reading import STEPS, fit
+
+    with Progress(transient=True) as bars:
+        bar = bars.add_task("fitting", total=2 * STEPS)
+        weights, figures = fit(seed, progress=lambda n: bars.update(bar, advance=n))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(out)
+    typer.echo(
+        f"{out}: weights {weights.digest}, least probability {weights.threshold:.2f}; of questions of unseen "
+        f"templates {figures.understood:.3f} were understood, and {figures.misread:.4f} of those "
+        f"misread; of what "
+        f"no image shows {figures.refused:.3f} was refused, of what is not to be understood "
+        f"{figures.passed_on:.3f} "
+        f"passed on"
+    )
