@@ -79,6 +79,8 @@ class AblationSettings:
             raise InputError(
                 "got chips, test chips or batch below 1, or steps below 2, expected at least those"
             )
+        if len(set(self.bits)) != len(self.bits):
+            raise InputError(f"got bits {self.bits}, expected each dial once")
         if len(self.steps) not in (1, len(self.bits)):
             raise InputError(
                 f"got steps {self.steps} for {len(self.bits)} dials, expected one number, or one for each"
@@ -117,16 +119,18 @@ def cells(settings: AblationSettings) -> list[Cell]:
     """Return the cells of each seed.
 
     What is shipped at every dial, the other kinds at the first and the last; at the middle one, one stage,
-    and a prior shuffled in training. Without a prior it does not matter what one would tell: once.
+    and a prior shuffled in training. Without a prior it does not matter what one would tell: once for each
+    number of steps.
     """
     fusions = settings.fusions or tuple(FUSIONS)
     dials = settings.bits
     first, middle, last = dials[0], dials[len(dials) // 2], dials[-1]
     found: list[Cell] = []
     for seed in settings.seeds:
-        if NONE in fusions:
-            found.append(Cell(NONE, 2, "off", first, seed))
-        for bits in dials:
+        for index, bits in enumerate(dials):
+            steps = settings.steps_at(bits)
+            if NONE in fusions and steps not in map(settings.steps_at, dials[:index]):
+                found.append(Cell(NONE, 2, "off", bits, seed))
             kinds = [kind for kind in fusions if kind == PLAIN or (kind != NONE and bits in (first, last))]
             found += [Cell(kind, 2, "on", bits, seed) for kind in kinds]
         if PLAIN in fusions:
@@ -222,7 +226,11 @@ class Ablation:
         last = str(start)
         for stage, files, steps in self._stages(cell):
             last = str(train(self._config(cell, stage, files, steps), data, last, folder / f"stage{stage}"))
-        found = {"cell": asdict(cell), **self._ask(last, cell)}
+        found = {
+            "cell": asdict(cell),
+            "steps": self.settings.steps_at(cell.bits),
+            **self._ask(last, cell),
+        }
         path = self.out / "cells" / f"{cell.name}.json"
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(".part")

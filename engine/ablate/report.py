@@ -39,7 +39,7 @@ def summarise(results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) 
         drawn_by[key] = drawn
         row: dict[str, Any] = {
             "bits": bits, "best_cover": round(share_for(bits), 4), "fusion": fusion, "stages": stages,
-            "prior": prior, "seeds": len(groups[key]),
+            "prior": prior, "steps": groups[key][0]["steps"], "seeds": len(groups[key]),
         }  # fmt: skip
         for use in USES:
             row[use] = {}
@@ -47,9 +47,10 @@ def summarise(results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) 
                 row[use][name] = number(float(np.mean(made[use][name])))
                 row[use][f"{name}_95"] = interval(drawn[use][name])
         rows.append(row)
-    none = next((drawn for key, drawn in drawn_by.items() if key[1] == "none"), None)
-    for row in rows:
-        own = drawn_by[(row["bits"], row["fusion"], row["stages"], row["prior"])]
+    drawn_of = [(row, drawn_by[row["bits"], row["fusion"], row["stages"], row["prior"]]) for row in rows]
+    without = {row["steps"]: drawn for row, drawn in drawn_of if row["fusion"] == "none"}
+    for row, own in drawn_of:
+        none = without.get(row["steps"])  # that learned as long
         if none is not None and row["fusion"] != "none":
             gap = own["on"]["sea"] - none["on"]["sea"]
             row["sea_over_none"], row["sea_over_none_95"] = number(float(np.median(gap))), interval(gap)
@@ -87,12 +88,13 @@ def markdown(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str
         "",
     ]
     head = [
-        "dialled, bits", "fusion", "stages", "prior in training", "recovered, prior on", "withheld",
+        "dialled, bits", "steps", "fusion", "stages", "prior in training", "recovered, prior on", "withheld",
         "shuffled", "cover right (best possible)", "sea right", "sea, gain over none", "seeds",
     ]  # fmt: skip
     body = [
         [
             f"{row['bits']:g}",
+            str(row["steps"]),
             row["fusion"],
             str(row["stages"]),
             row["prior"],

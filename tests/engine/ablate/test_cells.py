@@ -41,6 +41,7 @@ def made_up(cell: Cell, skill: float) -> dict:
     parts = {"on": on, "off": guess.tolist(), "shuffled": mixed}
     return {
         "cell": vars(cell),
+        "steps": 3,
         **{use: {"landcover": {"answers": a, "true": true}, "sea": sea} for use, a in parts.items()},
     }
 
@@ -68,11 +69,18 @@ def test_the_grid() -> None:
         kind: {cell.bits for cell in whole if cell.fusion == kind} for kind in ("modulate", "sum", "none")
     }
     assert dials == {"modulate": {0.0, 1.0, 2.0}, "sum": {0.0, 2.0}, "none": {0.0}}
+    longer = cells(replace(SMALL, bits=(0.0, 1.0, 2.0), steps=(3, 5, 3)))
+    assert {cell.bits for cell in longer if cell.fusion == "none"} == {0.0, 1.0}, "one that learned as long"
     assert {cell.prior for cell in grid if cell.fusion == "none"} == {"off"}
     assert any(cell.stages == 1 for cell in grid) and any(cell.prior == "shuffled" for cell in grid)
     assert set(FUSIONS) >= {"none", "modulate"}
     steps: list[tuple[int, ...]] = [(1,), (2, 3, 4), ()]
-    for wrong in ({"fusions": ("magic",)}, {"seeds": ()}, *({"steps": each} for each in steps)):
+    for wrong in (
+        {"fusions": ("magic",)},
+        {"seeds": ()},
+        {"bits": (1.0, 1.0)},
+        *({"steps": each} for each in steps),
+    ):
         with pytest.raises(InputError):
             replace(SMALL, **wrong)
 
