@@ -68,7 +68,7 @@ def _drawn(intent: str, template: str, rng: np.random.Generator) -> Asked:
     side = _one(tuple(_PARTS), rng)
     name = _one([key for key, (longer, _) in _BOUNDS.items() if longer != (intent == "shorter")], rng)
     place, metres = int(rng.integers(1, MAX_PLACES + 1)), int(rng.integers(20, 351))
-    given = {
+    given: phrases.Given = {
         **unanswerable.WORDS,
         **spoken.TABLES,
         "one": wordings.ONE[label],
