@@ -41,8 +41,12 @@ def cut_chip(scene: Scene, cell: Cell) -> NDArray[np.uint8]:
     Raises:
         SceneCorrupt: the pixels cannot be read.
     """
-    line, sample = cell.chip_origin_px
-    window = Window(line=line, sample=sample, lines=CHIP_PX, samples=CHIP_PX)
+    return cut_window(scene, *cell.chip_origin_px)
+
+
+def cut_window(scene: Scene, line_px: int, sample_px: int) -> NDArray[np.uint8]:
+    """Cut and scale the chip whose first pixel lies at a line and a sample, as ``cut_chip``."""
+    window = Window(line=line_px, sample=sample_px, lines=CHIP_PX, samples=CHIP_PX)
     read = {is_cross(name): scene.read(name, window) for name in reversed(scene.polarisations)}
     valid = np.logical_and.reduce([pixels.valid for pixels in read.values()])
     copol, crosspol = (read[kind].intensity if kind in read else None for kind in (False, True))

@@ -8,11 +8,14 @@ A chip folder (format ``fusar.chips/1``) is what ``fusar-engine triplets`` reads
 
 A line holds ``format``, ``id``, ``image`` (relative to the folder), ``product``, ``acquired`` (UTC),
 ``sensor``, ``bands``, ``spacing_m``, ``channels`` (what they show: name and range), ``relative_orbit``,
-``simulated``, ``cell`` [row, column], ``origin_px`` [line, sample] in the scene, ``centre`` [lon, lat],
-``anchors`` [[lon, lat], ...] of ``engine.runtime.prior.anchor_positions``, ``land_fraction``, ``sea_db``
-(mean co-polarised sigma0 of the sea; null without any), ``labelled`` (whether ``objects`` is all there is)
-and ``objects``: ``label``, ``box_px`` (edges in the chip, may leave it), ``length_m``, ``width_m``,
-``contrast_db`` (null where not known) and ``clipped``.
+``simulated``, ``cell`` [row, column] (null beside the lattice), ``origin_px`` [line, sample] in the scene,
+``centre`` [lon, lat], ``anchors`` [[lon, lat], ...] of ``engine.runtime.prior.anchor_positions``,
+``land_fraction``, ``sea_db`` (mean co-polarised sigma0 of the sea; null without any), ``labelled`` (whether
+``objects`` is all there is) and ``objects``: ``label``, ``box_px`` (edges in the chip, may leave it),
+``length_m``, ``width_m``, ``contrast_db`` (null where not known) and ``clipped``.
+
+With ``--at FOLDER`` chips are cut at the places on the ground where another chip folder has its own, not on
+the lattice: of two passes of one orbit, pairs for ``fusar-engine triplets --before``.
 
 Labels are GeoJSON points with ``class`` (ship, platform or turbine) and, where known, ``length_m``,
 ``width_m`` and ``axis_deg`` (clockwise from north): the simulator's truth is such a file. Points with
@@ -22,7 +25,7 @@ Labels are GeoJSON points with ``class`` (ship, platform or turbine) and, where 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,13 +36,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from daemon.chips import cells_to_ask, cut_chip
+from daemon.chips import cells_to_ask, cut_window
 from daemon.errors import ConfigError
 from daemon.scan import ScanSettings, scan
 from daemon.scene.land import LandSource, SceneLand
 from daemon.scene.product import Scene, Window, open_scene
 from engine.errors import FusarError
-from engine.runtime.image import CHIP_PX, Cell, cell_of, channel_stamp
+from engine.runtime.image import CHIP_PX, cell_of, channel_stamp
 from engine.runtime.land import Coastline
 from engine.runtime.prior import anchor_positions
 from engine.runtime.text import LABELS
@@ -72,6 +75,9 @@ def chips(
         typer.Option(help="GeoJSON of one product's objects; else PRODUCT.truth.geojson beside it, if any."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Chips of candidates a product, strongest first.")] = 2000,
+    at: Annotated[
+        Path | None, typer.Option(help="Chip folder of another pass: cut where it has its chips.")
+    ] = None,
 ) -> None:
     """Cut the chips of candidates and of labelled objects from products, for training."""
     console = Console(stderr=True)
@@ -79,11 +85,12 @@ def chips(
         if labels is not None and len(products) != 1:
             raise ConfigError(f"got one label file for {len(products)} products, expected one product")
         coastline = Coastline.load()
+        places = None if at is None else read_places(at)
         for product in products:
             known, simulated = _labels_of(product, labels)
             with open_scene(product) as scene:
                 count = cut_product(
-                    scene, SceneLand(coastline, scene.geometry), known, out, limit, simulated, console
+                    scene, SceneLand(coastline, scene.geometry), known, out, limit, simulated, console, places
                 )
             told = "no labels" if known is None else f"{len(known)} labels"
             console.print(f"{scene.name.id}: {count} chips, {told}", highlight=False, soft_wrap=True)
@@ -100,6 +107,7 @@ def cut_product(
     limit: int,
     simulated: bool,
     console: Console | None = None,
+    at: Sequence[tuple[float, float]] | None = None,
 ) -> int:
     """Cut one scene's chips into a chip folder; return how many.
 
@@ -111,34 +119,43 @@ def cut_product(
         limit: most chips of candidates.
         simulated: whether the scene is.
         console: where progress is shown.
+        at: longitude and latitude of the chips' centres, in place of candidates and labels.
 
     Raises:
         SceneCorrupt: the pixels cannot be read.
     """
     from PIL import Image
 
-    candidates = scan(scene, land, ScanSettings()).candidates
     placed = _place(scene, labels or [])
-    cells = set(cells_to_ask(candidates, limit)[0])
-    cells |= {cell_of(line, sample) for _, line, sample, _ in placed}
+    windows: list[tuple[str, tuple[int, int], list[int] | None]]
+    if at is None:
+        cells = set(cells_to_ask(scan(scene, land, ScanSettings()).candidates, limit)[0])
+        cells |= {cell_of(line, sample) for _, line, sample, _ in placed}
+        windows = [
+            (f"r{cell.row:04d}c{cell.col:04d}", cell.chip_origin_px, [cell.row, cell.col])
+            for cell in sorted(cells)
+        ]
+    else:
+        windows = [(f"l{line:05d}s{col:05d}", (line, col), None) for line, col in _origins(scene, at)]
     name = str(scene.name.id)
     (out / name).mkdir(parents=True, exist_ok=True)
     lines = []
     bars = Progress(TextColumn("chips"), BarColumn(40), MofNCompleteColumn(), console=console, transient=True)
     with bars:
-        for cell in bars.track(sorted(cells), description="chips"):
-            pixels = cut_chip(scene, cell)
+        for place, origin_px, cell in bars.track(windows, description="chips"):
+            pixels = cut_window(scene, *origin_px)
             if not pixels.any():
                 continue
-            image = f"{name}/r{cell.row:04d}c{cell.col:04d}.png"
+            image = f"{name}/{place}.png"
             Image.fromarray(np.moveaxis(pixels, 0, -1)).save(out / image, compress_level=1)
-            facts = _facts(scene, land, cell)
+            facts = _facts(scene, land, origin_px)
             facts |= {
                 "id": image.removesuffix(".png"),
                 "image": image,
+                "cell": cell,
                 "simulated": simulated,
                 "labelled": labels is not None,
-                "objects": list(_objects(placed, cell)),
+                "objects": list(_objects(placed, origin_px)),
             }
             lines.append(facts)
     _write(out / "chips.jsonl", name, lines)
@@ -167,6 +184,33 @@ def read_labels(path: Path) -> tuple[list[Label], bool]:
             f"with class ({', '.join(LABELS)}) and perhaps length_m, width_m and axis_deg"
         ) from error
     return labels, simulated
+
+
+def read_places(folder: Path) -> list[tuple[float, float]]:
+    """Read longitude and latitude of the centres of a chip folder's chips.
+
+    Raises:
+        ConfigError: it is no chip folder, or an empty one.
+    """
+    path = folder / "chips.jsonl"
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        places = [(float(line["centre"][0]), float(line["centre"][1])) for line in lines]
+    except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot read {path} ({type(error).__name__}: {error}), expected a chip folder: see `fusar chips`"
+        ) from error
+    if not places:
+        raise ConfigError(f"got no chips in {path}, expected at least one")
+    return places
+
+
+def _origins(scene: Scene, at: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
+    """Return line and sample of the first pixel of the chips around places, those that meet the scene."""
+    line, sample = scene.geometry.pixel(*np.array(at).T)
+    first = np.stack([line, sample], axis=1) - (CHIP_PX - 1) / 2
+    meets = ((first > -CHIP_PX) & (first < np.array(scene.shape))).all(axis=1)
+    return sorted({(int(row), int(col)) for row, col in np.rint(first[meets])})
 
 
 def _label(feature: dict[str, Any]) -> Label:
@@ -228,10 +272,10 @@ def _half_extent_px(scene: Scene, label: Label, line: float, sample: float) -> N
 
 
 def _objects(
-    placed: Iterable[tuple[Label, float, float, NDArray[np.float64]]], cell: Cell
+    placed: Iterable[tuple[Label, float, float, NDArray[np.float64]]], origin_px: tuple[int, int]
 ) -> Iterable[dict[str, Any]]:
-    """Return the objects of which at least 3 px lie in a cell's chip."""
-    first_line, first_sample = cell.chip_origin_px
+    """Return the objects of which at least 3 px lie in a chip."""
+    first_line, first_sample = origin_px
     for label, line, sample, half in placed:
         # a box covers pixels whose centres lie in [x1 - 0.5, x2 - 0.5]: its edges are half a pixel on
         y, x = line - first_line + 0.5, sample - first_sample + 0.5
@@ -248,9 +292,9 @@ def _objects(
         }
 
 
-def _facts(scene: Scene, land: LandSource, cell: Cell) -> dict[str, Any]:
+def _facts(scene: Scene, land: LandSource, origin_px: tuple[int, int]) -> dict[str, Any]:
     """Return what a chip's line says of its place and its pixels."""
-    line, sample = cell.chip_origin_px
+    line, sample = origin_px
     window = Window(line=line, sample=sample, lines=CHIP_PX, samples=CHIP_PX)
     anchors = anchor_positions().astype(float) * CHIP_PX - 0.5 + (line, sample)
     middle = np.array([[line, sample]]) + (CHIP_PX - 1) / 2
@@ -269,7 +313,6 @@ def _facts(scene: Scene, land: LandSource, cell: Cell) -> dict[str, Any]:
         "spacing_m": float(np.mean(scene.spacing_m)),
         "channels": channel_stamp(),
         "relative_orbit": scene.relative_orbit,
-        "cell": [cell.row, cell.col],
         "origin_px": [line, sample],
         "centre": places[0],
         "anchors": places[1:],

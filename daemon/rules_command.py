@@ -154,6 +154,7 @@ def redeliver() -> None:
 
 def prune_results(older_than: str, dry_run: bool) -> None:
     """Remove results of scenes older than an age, run by run; see `store.retention`."""
+    from .errors import StoreConflict
     from .store import retention
 
     store, _ = _open()
@@ -169,8 +170,11 @@ def prune_results(older_than: str, dry_run: bool) -> None:
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("removing", total=old.runs)
         while True:
-            with store.transaction() as session:
-                done = retention.prune(session, before)
+            try:
+                with store.transaction() as session:
+                    done = retention.prune(session, before)
+            except StoreConflict:  # a scene of them is being worked on; nothing was removed of this turn
+                continue
             if not done:
                 break
             bar.advance(task, done)

@@ -51,10 +51,13 @@ def pretrain(
     task_samples: Annotated[
         int, typer.Option(help="Samples of the last step: every task, changes and questions too.")
     ] = 0,
+    lean_samples: Annotated[
+        int, typer.Option(help="Instead of the first three steps, make the tower of --start leaner.")
+    ] = 0,
 ) -> None:
     """Pretrain nano, our few-million-parameter base, on simulated chips."""
-    from engine.train.pretrain import PretrainConfig
     from engine.train.pretrain import pretrain as run
+    from engine.train.pretrain_config import PretrainConfig
 
     config = PretrainConfig(
         chips=chips,
@@ -70,6 +73,7 @@ def pretrain(
         decay=decay,
         pairs=pairs,
         task_samples=task_samples,
+        lean_samples=lean_samples,
     )
     typer.echo(f"checkpoint: {run(out, config, typer.echo)}")
 

@@ -19,7 +19,7 @@ from sqlalchemy import exc, text
 from sqlalchemy.orm import Session
 
 from ..store import alerts as store
-from . import matching, message
+from . import matching, message, removed
 from .definition import Definition
 from .matching import Wanted
 from .message import Head
@@ -98,19 +98,37 @@ _ALSO = text(
     """
 )
 
+# Not before what is in force came into force, even where the clock went back since.
 _JUDGED = text(
     """
-    INSERT INTO alert_judged (acquisition_id, first) VALUES (:acquisition, clock_timestamp())
+    INSERT INTO alert_judged (acquisition_id, first)
+    SELECT :acquisition, greatest(clock_timestamp(), max(greatest(since, until))) FROM alert_rule_period
     ON CONFLICT (acquisition_id) DO UPDATE SET error = NULL
     """
 )
 
-# A comparison that is due again, or not made yet for the current run, says nothing of changes.
-_SETTLED = text(
+# Scenes and their neighbouring slices, which may show an object better, so that its alert goes from one to
+# the other: whether their comparison is made, and whether those of all their neighbours are.
+_BESIDE = text(
     """
-    SELECT a.id FROM acquisition a
-    WHERE a.id = ANY(:acquisitions)
-        AND NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = a.id)
+    SELECT DISTINCT other.id,
+        NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = other.id)
+            AND NOT EXISTS (
+                SELECT FROM change_unit unit
+                WHERE unit.after_run_id = other.current_run_id AND unit.present AND unit.outcome = 'failed'
+            ) AS settled,
+        NOT EXISTS (
+            SELECT FROM change_due
+            JOIN acquisition near ON near.id = change_due.acquisition_id
+            WHERE (near.platform, near.datatake) = (other.platform, other.datatake)
+                AND abs(extract(epoch FROM near.start - other.start)) <= :beside_s
+        ) AS quiet
+    FROM acquisition own
+    JOIN acquisition other ON (other.platform, other.datatake) = (own.platform, own.datatake)
+        AND abs(extract(epoch FROM other.start - own.start)) <= :beside_s
+    JOIN coverage ON coverage.run_id = other.current_run_id
+    WHERE own.id = ANY(:acquisitions)
+    ORDER BY other.id
     """
 )
 
@@ -197,15 +215,26 @@ def judge(session: Session, acquisitions: Iterable[int], kinds: set[str] | None 
     if "object" in kinds:
         wanted += matching.objects(session, ids, "object")
         known += store.known(session, "kind = 'object' AND acquisition_id = ANY(:ids)", {"ids": ids})
+    open_ended: set[int] = set()
     if "change" in kinds:
-        settled = list(session.scalars(_SETTLED, {"acquisitions": ids}))
+        beside = session.execute(_BESIDE, {"acquisitions": ids, "beside_s": BESIDE_S}).all()
+        settled = [row.id for row in beside if row.settled]
         wanted += matching.objects(session, settled, "change") if settled else []
-        known += store.known(session, "kind = 'change' AND acquisition_id = ANY(:ids)", {"ids": settled})
+        slices_ = {"ids": [row.id for row in beside]}
+        known += store.known(session, "kind = 'change' AND acquisition_id = ANY(:ids)", slices_)
+        open_ended = {row.id for row in beside if not (row.settled and row.quiet)}
     if "count" in kinds:
         slices, passes = passes_of(session, ids)
         wanted += matching.counts(session, slices)
         known += store.known(session, "kind = 'count' AND pass = ANY(:passes)", {"passes": passes})
-    _apply(session, plan(wanted, known))
+    steps = [step for step in plan(wanted, known) if not _early(step, open_ended)]
+    _apply(session, removed.standing(session, steps, wanted))
+
+
+def _early(step: Step, open_ended: set[int]) -> bool:
+    """Whether a step takes back what a comparison that is still to be made may show again."""
+    told = _told(step)
+    return step.event == "retracted" and told.kind == "change" and told.acquisition_id in open_ended
 
 
 def _judge_later(session: Session, acquisitions: Sequence[int], kinds: set[str]) -> None:
@@ -240,7 +269,7 @@ def _guarded(
 
 
 def passes_of(session: Session, acquisitions: Sequence[int]) -> tuple[list[int], list[str]]:
-    """Return all slices of the passes of acquisitions, and the passes."""
+    """Return all slices of the passes of acquisitions, and the passes: of those that are whole."""
     rows = session.execute(
         text(
             """
@@ -248,7 +277,12 @@ def passes_of(session: Session, acquisitions: Sequence[int]) -> tuple[list[int],
             FROM acquisition own
             JOIN acquisition other ON other.platform = own.platform AND other.datatake = own.datatake
                 AND other.mode = own.mode AND other.current_run_id IS NOT NULL
-            WHERE own.id = ANY(:ids)
+            WHERE own.id = ANY(:ids) AND NOT EXISTS (
+                SELECT FROM acquisition pruned
+                WHERE pruned.platform = own.platform AND pruned.datatake = own.datatake
+                    AND pruned.mode = own.mode AND pruned.current_run_id IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM coverage WHERE coverage.run_id = pruned.current_run_id)
+            )
             ORDER BY other.id
             """
         ),

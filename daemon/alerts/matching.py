@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from .statements import CHANGES, GAPS, IN_FORCE, MATCH, NAMED, OBJECTS, PASSES, SLICE
+from .statements import CHANGES, GAPS, IN_FORCE, IN_FORCE_NOW, MATCH, NAMED, OBJECTS, PASSES, SLICE
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ def prepare(session: Session) -> None:
 
 
 def objects(
-    session: Session, acquisitions: Sequence[int], kind: str, versions: Sequence[int] | None = None
+    session: Session,
+    acquisitions: Sequence[int],
+    kind: str,
+    versions: Sequence[int] | None = None,
+    lost: bool = False,
 ) -> list[Wanted]:
     """Return what rules find in the current runs of acquisitions.
 
@@ -59,10 +63,11 @@ def objects(
         acquisitions: whose objects or changes are judged.
         kind: of the rules: object, change or count.
         versions: judge by these; None: by those in force when each acquisition was first judged.
+        lost: passes before are no longer known, and may have seen, and looked at, as much as a rule asks.
     """
     things = CHANGES if kind == "change" else OBJECTS
     judge = IN_FORCE.format(at="thing.first") if versions is None else NAMED
-    statement = f"WITH {SLICE}, {things} {MATCH.format(judge=judge)}"
+    statement = f"WITH {SLICE}, {things} {MATCH.format(judge=judge, lost=str(lost).lower())}"
     values: dict[str, Any] = {"acquisitions": list(acquisitions), "kinds": [kind]}
     if versions is not None:
         values["versions"] = list(versions)
@@ -108,9 +113,9 @@ def gaps(session: Session, now: datetime, versions: Sequence[int] | None = None)
     Args:
         session: of the caller's transaction.
         now: the time; what was sensed later does not count.
-        versions: ask these; None: those in force at that time.
+        versions: ask these; None: those in force.
     """
-    judge = IN_FORCE.format(at=":now") if versions is None else NAMED
+    judge = IN_FORCE_NOW if versions is None else NAMED
     values: dict[str, Any] = {"now": now}
     if versions is not None:
         values["versions"] = list(versions)

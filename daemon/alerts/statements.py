@@ -1,6 +1,7 @@
 """The statements of `matching`: conditions of rules, over all objects of some scenes at once.
 
-``{judge}`` says which versions of rules judge: those in force (`IN_FORCE`) or those named (`NAMED`).
+``{judge}`` says which versions of rules judge: those in force (`IN_FORCE`) or those named (`NAMED`);
+``{lost}`` whether passes that are gone may have seen, and looked at, as much as a rule asks.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ thing AS MATERIALIZED (
 )
 """
 
-# Changes of what is no longer there carry the earlier detection.
+# Changes of what is no longer there carry the earlier detection; that results were removed is no change.
 CHANGES = """
 thing AS MATERIALIZED (
     SELECT change.id AS subject, detection.id AS detection_id, change.id AS change_id, change.kind AS change,
@@ -63,6 +64,7 @@ thing AS MATERIALIZED (
     JOIN current_changes change ON change.after_acquisition_id = slice.id
     LEFT JOIN detection later ON later.id = change.after_detection_id
     LEFT JOIN detection ON detection.id = coalesce(change.after_detection_id, change.before_detection_id)
+    WHERE change.reason IS DISTINCT FROM 'removed'
 )
 """
 
@@ -102,7 +104,7 @@ MATCH = """
             AND s.pass <> pair.pass AND s.class = ANY(pair.classes)
             AND ST_Distance(s.position, pair.position) <= pair.seen_within_m
     ) sighted ON true
-    WHERE (pair.seen_at_least IS NULL OR sighted.passes >= pair.seen_at_least)
+    WHERE ({lost} OR pair.seen_at_least IS NULL OR sighted.passes >= pair.seen_at_least)
         AND (pair.seen_at_most IS NULL OR sighted.passes <= pair.seen_at_most)
         AND (pair.gap_hours IS NULL OR NOT EXISTS (
             SELECT FROM sighting s
@@ -143,7 +145,7 @@ MATCH = """
         ) AS looked
         FROM again
     ) AS every
-    WHERE coalesce(every.looked_at_least, 0) <= every.looked
+    WHERE {lost} OR coalesce(every.looked_at_least, 0) <= every.looked
 ), standing AS MATERIALIZED (
     -- `recurrence` has the last word on what stands there; its first conditions cost little
     SELECT place.subject, CASE
@@ -191,6 +193,9 @@ IN_FORCE = """EXISTS (
     SELECT FROM alert_rule_period period
     WHERE period.version_id = v.id AND period.since <= {at} AND coalesce(period.until > {at}, true)
 )"""
+IN_FORCE_NOW = (
+    "EXISTS (SELECT FROM alert_rule_period period WHERE period.version_id = v.id AND period.until IS NULL)"
+)
 NAMED = "v.id = ANY(:versions)"
 
 # Passes over a count's area: how much of its sea they looked at, slices together.

@@ -62,6 +62,8 @@ class Answerer:
         """
         reading = read(asked.text)
         with store.transaction() as session:
+            # what changed, and whether it is to be worked out anew, as of one moment
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             known = questions.find(session, asked.question_id)
             if known is not None:
                 return _given(known)

@@ -100,7 +100,8 @@ def inside(seen: Iterable[Seen], cell: Cell) -> list[Seen]:
 def ground(looked: Sequence[Looked]) -> str:
     """Say when it was seen, and what would have been detected."""
     when = _times(run.acquired for run in looked)
-    smallest = max((run.smallest_ship_m for run in looked if run.smallest_ship_m), default=None)
+    bounds = [run.smallest_ship_m for run in looked if run.smallest_ship_m]
+    smallest = max(bounds) if bounds and len(bounds) == len(looked) else None
     bound = f": a ship of {smallest:.0f} m or more would have been, with probability 0.9" if smallest else ""
     return f"Seen {when}; what was not detected is not counted{bound}."
 
@@ -201,7 +202,8 @@ def _of_changes(
         why = ", ".join(each.replace("_", " ") for each in compared.reasons) or "not worked out"
         return Refusal("not_compared", f"({why})")
     places = _chosen(scope, looked, compared.places, reading.intent == "happened")
-    ships = [each for each in places if each.reason != "not_looked"]
+    first = reading.intent == "count_first"  # what was seen then was there then, whatever became of it
+    ships = [each for each in places if first or not _one_sided(each)]
     counts = (
         sum(each.before_label == "ship" for each in ships),
         sum(each.after_label == "ship" for each in ships),
@@ -225,8 +227,14 @@ def _of_changes(
         return _refusal(said, [each.seen for each in places])
     cited = tuple(places[ordinal - 1].seen for ordinal in said.cites)
     passes = f"Compared with {_times(compared.partners)}, where each place was looked at last."
+    if compared.reasons:
+        why = ", ".join(each.replace("_", " ") for each in compared.reasons)
+        passes += f" Part of it could not be compared ({why})."
+    words = said.words
+    if reading.intent == "more" and sum(map(_one_sided, places)) > abs(counts[1] - counts[0]):
+        words = f"It cannot be told for certain: {words[0].lower()}{words[1:]}"
     open_ = _left_open(reading, places)
-    more = [said.words, *open_, *_cautions(said, cited, scope, looked), passes, ground(looked)]
+    more = [words, *open_, *_cautions(said, cited, scope, looked), passes, ground(looked)]
     return Told(" ".join(more), cited)
 
 
@@ -249,9 +257,18 @@ def _chosen(scope: Scope, looked: Sequence[Looked], places: Sequence[Changed], o
     ]
 
 
+def _one_sided(place: Changed) -> bool:
+    """Whether something was seen in one pass only, and nothing can be told of the other."""
+    return place.kind == "cannot_tell" and None in (place.before_label, place.after_label)
+
+
 def _left_open(reading: Reading, places: Sequence[Changed]) -> list[str]:
     """Say of how many places nothing could be told, and why."""
     open_ = [each for each in places if each.kind == "cannot_tell"]
+    if reading.intent == "more":  # the others are in the counts
+        open_ = [each for each in open_ if _one_sided(each)]
+    elif reading.intent == "count_first":
+        open_ = [each for each in open_ if each.before_label is None]
     if not open_ or reading.intent == "happened":
         return []
     why = sorted({each.reason.replace("_", " ") for each in open_ if each.reason})

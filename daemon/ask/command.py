@@ -83,7 +83,7 @@ def read_area(text: str) -> Any:
     except ValueError as error:
         raise typer.BadParameter(f"not GeoJSON: {error}", param_hint="--area") from None
     features = found.get("features") if isinstance(found, dict) else None
-    if features is not None and len(features) == 1:
+    if isinstance(features, list) and len(features) == 1:
         found = features[0]
     return found.get("geometry", found) if isinstance(found, dict) else found
 

@@ -71,8 +71,8 @@ def decide(place: Place, ratio: Ratio | None, said: Said | None, no_pixels: str 
     reason: str | None = None
     if phantom:
         told, reason = "cannot_tell", phantom
-    elif place.absence == "not_looked":
-        told, reason = "cannot_tell", "not_looked"
+    elif place.absence in ("not_looked", "removed"):
+        told, reason = "cannot_tell", place.absence
     elif score <= LEAST or told == "cannot_tell":
         told, reason = "cannot_tell", _reason(place.absence, ratio, said)
     if said is not None:

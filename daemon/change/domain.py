@@ -16,8 +16,9 @@ KINDS: tuple[Kind, ...] = ("appeared", "gone", "still_occupied")  # that can be 
 
 # What one pass says of a place where it has no detection. ``clear``: it looked, could have seen such a ship,
 # and saw none. ``too_small``: such a ship is below what it could see. ``candidate``: something stood out
-# there and was not confirmed. ``not_looked``: no data, or land, at the place.
-Absence = Literal["clear", "too_small", "candidate", "not_looked"]
+# there and was not confirmed. ``not_looked``: no data, or land, at the place. ``removed``: it looked, and its
+# results were removed since.
+Absence = Literal["clear", "too_small", "candidate", "not_looked", "removed"]
 
 # Flags of detections that are probably no objects.
 PHANTOMS = ("azimuth_ghost", "sidelobe", "wake", "rfi")
@@ -69,6 +70,7 @@ class Sighting:
     flags: Mapping[str, Any] = field(default_factory=dict)
     other_run_id: str | None = None  # the run on the other side that looked at its place
     candidate: str | None = None  # state of a candidate that the other side has there, unconfirmed
+    removed: bool = False  # the results of the pass that looked last at its place are gone
 
     @property
     def fixed(self) -> bool:
@@ -82,6 +84,27 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What pixels, and the engine, said of a place in two acquisitions: true whatever became of the pixels.
+
+    Attributes:
+        unit_id: the unit that has it.
+        key: pass of the earlier acquisition.
+        start: and its start.
+        lon_deg: longitude of the place.
+        lat_deg: latitude of the place.
+        evidence: of the change.
+    """
+
+    unit_id: str
+    key: tuple[str, int]
+    start: datetime
+    lon_deg: float
+    lat_deg: float
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Everything about a run's changes that the database knows.
 
@@ -92,6 +115,8 @@ class Comparison:
         seen_after: objects of the run and of its siblings.
         seen_before: objects of earlier passes at places at which this pass looked and none in between;
             ``other_run_id`` is the slice of this pass that speaks for the place.
+        removed: an earlier pass met the run whose results were removed since.
+        kept: what pixels said when the acquisition was compared before.
     """
 
     after: PassRun
@@ -99,6 +124,8 @@ class Comparison:
     earlier: tuple[PassRun, ...]
     seen_after: tuple[Sighting, ...]
     seen_before: tuple[Sighting, ...]
+    removed: bool = False
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +155,7 @@ class Plan:
     before: PassRun | None
     pixels: PassRun | None  # the run whose pixels are compared
     places: tuple[Place, ...]
+    removed: bool = False  # there is no partner, since its results were removed
 
 
 @dataclass(frozen=True, slots=True)

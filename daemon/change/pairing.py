@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 
 from .domain import Absence, Comparison, PassRun, Place, Plan, Sighting
@@ -33,9 +34,15 @@ def plans(comparison: Comparison, pixel_age_days: float) -> list[Plan]:
             before := None if before_id is None else runs[before_id],
             _pixels(comparison, before, pixel_age_days),
             tuple(sorted(places[before_id], key=lambda p: p.sighting.id)),
+            before is None and _removed(comparison, places[before_id]),
         )
         for before_id in sorted(places, key=lambda i: i or "")
     ]
+
+
+def _removed(comparison: Comparison, places: Sequence[Place]) -> bool:
+    """Whether places without a partner are without one because its results were removed."""
+    return any(p.absence == "removed" for p in places) if places else comparison.removed
 
 
 def _places(comparison: Comparison, runs: dict[str, PassRun]) -> list[tuple[str | None, Place]]:
@@ -82,7 +89,7 @@ def _places(comparison: Comparison, runs: dict[str, PassRun]) -> list[tuple[str 
 def _absence(item: Sighting, runs: dict[str, PassRun]) -> Absence:
     """What the other side says of a place where it has no object."""
     if item.other_run_id is None:
-        return "not_looked"
+        return "removed" if item.removed else "not_looked"
     if item.candidate is not None:
         return "candidate"
     smallest_m = runs[item.other_run_id].smallest_ship_m

@@ -77,6 +77,15 @@ class Ratio:
             "looks_after": round(self.after.looks, 1),
         }
 
+    @classmethod
+    def stored(cls, figures: Mapping[str, Any]) -> Ratio:
+        """Return a ratio from its evidence."""
+        before, after = (
+            Level(10 ** (figures[f"contrast_{side}_db"] / 10), figures[f"looks_{side}"])
+            for side in ("before", "after")
+        )
+        return cls(figures["appearance"], figures["ratio_db"], figures["chance"], before, after)
+
 
 def equivalent_looks(shape: tuple[int, int], looks: float) -> float:
     """Return the looks of the mean over a box of correlated pixels, each of so many looks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,17 @@ from .align import Alignment, align, holds_land
 from .chip import Pair, Question
 from .chips import Chips, NoPixels
 from .decide import decide
-from .domain import Comparison, Place, Plan, Sighting, Unit, Verdict
+from .domain import Comparison, Kept, Place, Plan, Sighting, Unit, Verdict
+from .matching import M_PER_DEG
 from .pixels import Ratio, compare, level, odd_box
 
 if TYPE_CHECKING:
     from .ask import ChangeEngine
 
+SAME_PLACE_M = 60.0  # that close, what pixels said of a place holds for another run's sighting
 METHOD = 1  # of comparing: a unit worked out by another is worked out anew when it is due
 
+_REMOVED = "the results of the earlier passes were removed"
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -49,6 +53,8 @@ def digest(plan: Plan, engine: str | None, settings: UnitSettings) -> str:
     """Hash everything that is compared."""
     parts: list[Any] = [METHOD, unit_id(plan, engine), settings.max_places, settings.max_questions]
     parts.append(plan.pixels.run_id if plan.pixels else None)
+    if plan.removed:
+        parts.append("removed")
     for place in plan.places:
         sides = [
             None if side is None else [side.id, side.other_run_id, side.candidate, side.phantom, side.fixed]
@@ -59,7 +65,11 @@ def digest(plan: Plan, engine: str | None, settings: UnitSettings) -> str:
 
 
 def work_out(
-    plan: Plan, chips: Chips, engine: ChangeEngine | None = None, settings: UnitSettings | None = None
+    plan: Plan,
+    chips: Chips,
+    engine: ChangeEngine | None = None,
+    settings: UnitSettings | None = None,
+    kept: Sequence[Kept] = (),
 ) -> Unit:
     """Say what became of each place of a unit.
 
@@ -68,13 +78,14 @@ def work_out(
         chips: where pixels come from.
         engine: what is asked about changes; None where the bundle does not know the task.
         settings: the defaults when None.
+        kept: what pixels said before; it stands in for pixels that can no longer be read.
 
     Raises:
         SourceUnavailable: a product's host does not answer.
         BackendError: the engine failed.
     """
     settings = settings or UnitSettings()
-    pairs, missing = _fetch(plan, chips, settings.max_places)
+    pairs, missing, unread = _fetch(plan, chips, settings.max_places)
     alignment = align(
         [
             (pair.before, pair.before_px, pair.after, pair.after_px)
@@ -89,11 +100,24 @@ def work_out(
         if (ratio := _ratio(plan, plan.places[index], pair)) is not None
     }
     same_passes = plan.before is not None and plan.pixels == plan.before
-    said: Mapping[int, Mapping[str, float]] = {}
+    said: dict[int, Mapping[str, float]] = {}
     if engine is not None and same_passes:
-        said = engine.ask([Question(i, plan, pairs[i]) for i in sorted(pairs)], settings.max_questions)
+        said |= engine.ask([Question(i, plan, pairs[i]) for i in sorted(pairs)], settings.max_questions)
+    of_old = {index: old for index in unread if (old := _kept(plan, plan.places[index], kept)) is not None}
+    for index, old in of_old.items():
+        ratios[index] = Ratio.stored(old.evidence["pixels"])
+        if "engine" in old.evidence:
+            said[index] = old.evidence["engine"]
     verdicts = tuple(
-        _verdict(plan, index, ratios.get(index), said.get(index), missing.get(index), same_passes)
+        _verdict(
+            plan,
+            index,
+            ratios.get(index),
+            said.get(index),
+            missing.get(index),
+            same_passes,
+            of_old.get(index),
+        )
         for index in range(len(plan.places))
     )
     counts = _counts(plan, verdicts)
@@ -104,7 +128,7 @@ def work_out(
         engine_id,
         digest(plan, engine_id, settings),
         "done" if plan.before else "no_partner",
-        None if plan.before else "no earlier pass looked here",
+        None if plan.before else _REMOVED if plan.removed else "no earlier pass looked here",
         alignment.evidence() if pairs else {"method": "none", "reason": _why_none(plan, missing)},
         counts,
         sentence(counts),
@@ -137,10 +161,15 @@ def sentence(counts: Mapping[str, int]) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _fetch(plan: Plan, chips: Chips, limit: int) -> tuple[dict[int, Pair], dict[int, str]]:
-    """Fetch the chips of both passes for the surest places; say why there are none for the others."""
+def _fetch(plan: Plan, chips: Chips, limit: int) -> tuple[dict[int, Pair], dict[int, str], list[int]]:
+    """Fetch the chips of both passes for the surest places; say why there are none for the others.
+
+    Returns:
+        Pairs by place, reasons by place, and the places whose pixels were asked for in vain.
+    """
     pairs: dict[int, Pair] = {}
     missing: dict[int, str] = {}
+    unread: list[int] = []
     ranked = sorted(
         range(len(plan.places)), key=lambda i: (-plan.places[i].sighting.score, plan.places[i].sighting.id)
     )
@@ -161,9 +190,27 @@ def _fetch(plan: Plan, chips: Chips, limit: int) -> tuple[dict[int, Pair], dict[
                 after, after_px = chips.at(plan.after, seen)
             except NoPixels as error:
                 missing[index] = str(error)
+                unread.append(index)
                 continue
             pairs[index] = Pair(before, before_px, after, after_px)
-    return pairs, missing
+    return pairs, missing, unread
+
+
+def _kept(plan: Plan, place: Place, kept: Sequence[Kept]) -> Kept | None:
+    """Return what was kept of a place in the same two acquisitions, the nearest; of equals the latest."""
+    seen = place.sighting
+    found = [
+        (apart_m, rank)
+        for rank, one in enumerate(kept)
+        if plan.pixels is not None and (one.key, one.start) == (plan.pixels.key, plan.pixels.start)
+        if (apart_m := _apart_m(one, seen)) <= SAME_PLACE_M
+    ]
+    return kept[min(found)[1]] if found else None
+
+
+def _apart_m(one: Kept, seen: Sighting) -> float:
+    east = math.remainder(one.lon_deg - seen.lon_deg, 360.0) * math.cos(math.radians(seen.lat_deg))
+    return math.hypot(east, one.lat_deg - seen.lat_deg) * M_PER_DEG
 
 
 def _moved(pair: Pair, alignment: Alignment) -> Pair:
@@ -190,6 +237,7 @@ def _verdict(
     said: Mapping[str, float] | None,
     missing: str | None,
     same_passes: bool,
+    kept: Kept | None,
 ) -> Verdict:
     """Decide by what speaks of these two passes; what speaks of others is evidence alone."""
     place = plan.places[index]
@@ -202,6 +250,9 @@ def _verdict(
         return verdict
     pixels = {**ratio.evidence(), "run": plan.pixels.run_id, "acquired": plan.pixels.start.isoformat()}
     pixels["counts"] = counts
+    if kept is not None:
+        was = kept.evidence["pixels"]
+        pixels |= {"run": was["run"], "kept_from": was.get("kept_from", kept.unit_id)}
     return replace(verdict, evidence={**verdict.evidence, "pixels": pixels})
 
 

@@ -115,7 +115,7 @@ class ChangeWorker:
                 if standing.get(known) == digest(plan, engine_id, self._units):
                     kept.append(known)
                 else:
-                    units.append(work_out(plan, chips, self._engine, self._units))
+                    units.append(work_out(plan, chips, self._engine, self._units, comparison.kept))
         return units, kept
 
     def _postpone(self, due: changes.Due, error: Exception) -> None:

@@ -36,6 +36,16 @@ ADD_PARTS = text(
     """
 )
 
+_NEXT_TIME = text(
+    """
+    SELECT greatest(
+        clock_timestamp(),
+        (SELECT max(first) + interval '1 microsecond' FROM alert_judged),
+        (SELECT max(greatest(since, until)) FROM alert_rule_period)
+    )
+    """
+)
+
 # Often the rules are of one kind or two, and the others' statements are left out.
 _KINDS = text(
     """
@@ -231,7 +241,7 @@ def enable(session: Session, one: RuleVersion) -> None:
     if one.in_force:
         return
     _end_period(session, one.rule_id)
-    session.add(AlertRulePeriod(rule_id=one.rule_id, version_id=one.version_id))
+    session.add(AlertRulePeriod(rule_id=one.rule_id, version_id=one.version_id, since=_next_time(session)))
     session.flush()
 
 
@@ -321,11 +331,17 @@ def _lock_judging(session: Session) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('alerts', 0))"))
 
 
+def _next_time(session: Session) -> datetime:
+    """Return the time; where the clock went back, one that all that was judged and in force lies before."""
+    time: datetime = session.scalars(_NEXT_TIME).one()
+    return time
+
+
 def _end_period(session: Session, rule_id: int) -> bool:
     ended = session.execute(
         update(AlertRulePeriod)
         .where(AlertRulePeriod.rule_id == rule_id, AlertRulePeriod.until.is_(None))
-        .values(until=func.clock_timestamp())
+        .values(until=_next_time(session))
         .returning(AlertRulePeriod.id)
     )
     return bool(ended.all())

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from sqlalchemy import Row, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from ..alerts.evaluate import evaluate_change
-from ..change.domain import Comparison, PassRun, Sighting, Unit
+from ..change.domain import Comparison, Kept, PassRun, Sighting, Unit
+from .change_statements import AREAS, EARLIER, KEPT, MARK, NEAR, REMOVED, SEEN_AFTER, SEEN_BEFORE, SLICES
 from .change_tables import Change, ChangeDue, ChangeUnit
 from .tables import Acquisition
 
@@ -28,128 +29,14 @@ MAX_AGE_DAYS = 60  # passes that lie farther back are no partners
 _NEIGHBOURS = timedelta(seconds=60)  # slices of a pass that can share an object with one of its slices
 _EDGE_DEG = 0.0005  # an area is traced by cells: a place so close to it was looked at
 
-# Later scenes that meet any area that the pass has, or ever had, and the neighbouring slices of the pass.
-_MARK = text(
-    """
-    INSERT INTO change_due (acquisition_id)
-    SELECT a.id FROM acquisition a
-    WHERE a.current_run_id IS NOT NULL AND (
-        (a.platform = :platform AND a.datatake = :datatake
-            AND a.start BETWEEN :start - :neighbours AND :start + :neighbours)
-        OR (a.start > :start AND a.start <= :start + :age AND EXISTS (
-            SELECT FROM acquisition own
-            JOIN run ON run.acquisition_id = own.id
-            JOIN coverage_part mine ON mine.run_id = run.id
-            JOIN coverage_part theirs ON ST_Intersects(theirs.part, mine.part)
-            WHERE own.platform = :platform AND own.datatake = :datatake
-                AND own.start BETWEEN :start - :neighbours AND :start + :neighbours
-                AND theirs.run_id = a.current_run_id
-        ))
-    )
-    ORDER BY a.id
-    ON CONFLICT (acquisition_id) DO UPDATE SET version = change_due.version + 1, attempts = 0,
-        error_class = NULL, error_message = NULL, next_attempt_at = now()
-    """
-)
 
-_RUN = """
-    a.current_run_id AS run_id, a.platform, a.datatake, a.mode, a.relative_orbit, a.orbit_direction, a.start,
-    product.uri, coverage.smallest_ship_m
-"""
-_OF_RUN = """
-    JOIN run ON run.id = a.current_run_id
-    JOIN product ON product.id = run.product_id
-    JOIN coverage ON coverage.run_id = run.id
-"""
-_SLICES = text(
-    f"""
-    SELECT {_RUN} FROM acquisition a {_OF_RUN}
-    JOIN acquisition own ON own.id = :id
-    WHERE (a.platform, a.datatake, a.mode) = (own.platform, own.datatake, own.mode)
-        AND a.start BETWEEN own.start - :neighbours AND own.start + :neighbours
-    ORDER BY a.id = :id DESC, a.start, a.current_run_id
-    """
-)
-_EARLIER = text(
-    f"""
-    SELECT {_RUN} FROM acquisition a {_OF_RUN}
-    WHERE a.start < :start AND a.start >= :start - :age AND (a.platform, a.datatake) <> (:platform, :datatake)
-        AND a.current_run_id IN (
-            SELECT theirs.run_id FROM coverage_part mine
-            JOIN coverage_part theirs ON ST_Intersects(theirs.part, mine.part)
-            WHERE mine.run_id = ANY(:runs)
-        )
-    ORDER BY a.start DESC, a.current_run_id
-    """
-)
-_SIGHTING = """
-    d.id, d.run_id, d.class AS label, d.score, ST_X(d.position::geometry) AS lon_deg,
-    ST_Y(d.position::geometry) AS lat_deg, d.line_px, d.sample_px, d.length_m, d.box_px, d.incidence_deg,
-    d.azimuth_deg, d.range_to_velocity_s, d.shift_bound_m,
-    neighbour_ghost(d.position, d.brightness_db, a.id) || d.flags AS flags
-"""
-# One candidate, the strongest, that the other side has at a place and did not confirm.
-_CANDIDATE = """
-    LEFT JOIN LATERAL (
-        SELECT candidate.state FROM candidate
-        WHERE candidate.run_id = other.run_id AND candidate.state <> 'confirmed'
-            AND ST_DWithin(candidate.position, d.position, 60)
-        ORDER BY candidate.contrast_db DESC, candidate.index LIMIT 1
-    ) AS candidate ON true
-"""
-# Each object of the pass with the latest earlier run that looked at its place.
-_SEEN_AFTER = text(
-    f"""
-    SELECT {_SIGHTING}, other.run_id AS other_run_id, candidate.state AS candidate
-    FROM acquisition a
-    JOIN detection d ON d.run_id = a.current_run_id AND d.duplicate_of IS NULL
-    LEFT JOIN LATERAL (
-        SELECT part.run_id
-        FROM coverage_part part
-        JOIN acquisition e ON e.current_run_id = part.run_id
-        WHERE ST_DWithin(part.part, d.position::geometry, :edge) AND e.current_run_id = ANY(:earlier)
-        ORDER BY e.start DESC, e.current_run_id LIMIT 1
-    ) AS other ON true
-    {_CANDIDATE}
-    WHERE a.current_run_id = ANY(:runs)
-    ORDER BY d.id
-    """
-)
-# Objects of earlier passes at places at which this one looked.
-_NEAR = text(
-    """
-    SELECT DISTINCT d.id, d.run_id, ST_X(d.position::geometry) AS lon_deg,
-        ST_Y(d.position::geometry) AS lat_deg
-    FROM coverage_part part
-    JOIN detection d ON d.position && ST_Expand(part.part, :edge)::geography
-        AND ST_DWithin(part.part, d.position::geometry, :edge)
-    WHERE part.run_id = ANY(:runs) AND d.run_id = ANY(:earlier) AND d.duplicate_of IS NULL
-    """
-)
-_AREAS = text(
-    """
-    SELECT run_id, ST_AsBinary(valid_area::geometry) AS area FROM coverage
-    WHERE run_id = ANY(:earlier) AND valid_area IS NOT NULL
-    """
-)
-# Those of them, by id, at whose places no pass looked in between; with the slice that speaks for the place.
-_SEEN_BEFORE = text(
-    f"""
-    SELECT {_SIGHTING}, other.run_id AS other_run_id, candidate.state AS candidate
-    FROM detection d
-    JOIN acquisition a ON a.current_run_id = d.run_id
-    JOIN LATERAL (
-        SELECT part.run_id
-        FROM coverage_part part
-        JOIN acquisition own ON own.current_run_id = part.run_id
-        WHERE ST_DWithin(part.part, d.position::geometry, :edge) AND part.run_id = ANY(:runs)
-        ORDER BY own.start, part.run_id LIMIT 1
-    ) AS other ON true
-    {_CANDIDATE}
-    WHERE d.id = ANY(:last)
-    ORDER BY d.id
-    """
-)
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """An earlier pass of which retention left nothing but where it looked."""
+
+    start: datetime
+    key: tuple[str, int]
+    area: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +56,7 @@ def mark_due(session: Session, acquisition: Acquisition) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("change", 0))))
     session.flush()
     session.execute(
-        _MARK,
+        MARK,
         {
             "platform": acquisition.platform,
             "datatake": acquisition.datatake,
@@ -199,7 +86,7 @@ def claim(session: Session, lease_s: float) -> Due | None:
 def compare(session: Session, acquisition_id: int) -> Comparison | None:
     """Read what an acquisition's current run is compared with; None where it looked at no sea."""
     neighbours = {"neighbours": _NEIGHBOURS}
-    slices = [_run(row) for row in session.execute(_SLICES, {"id": acquisition_id, **neighbours})]
+    slices = [_run(row) for row in session.execute(SLICES, {"id": acquisition_id, **neighbours})]
     current = session.scalar(select(Acquisition.current_run_id).where(Acquisition.id == acquisition_id))
     area = text("SELECT EXISTS (SELECT FROM coverage_part WHERE run_id = :run)")
     if not slices or slices[0].run_id != current or not session.scalar(area, {"run": current}):
@@ -208,15 +95,17 @@ def compare(session: Session, acquisition_id: int) -> Comparison | None:
     within = {"start": after.start, "platform": after.platform, "datatake": after.datatake}
     age = {"age": timedelta(days=MAX_AGE_DAYS)}
     all_runs = [run.run_id for run in slices]
-    reach = [_run(row) for row in session.execute(_EARLIER, {**within, **age, "runs": all_runs})]
-    own = session.execute(_EARLIER, {**within, **age, "runs": [after.run_id]})
+    reach = [_run(row) for row in session.execute(EARLIER, {**within, **age, "runs": all_runs})]
+    own = session.execute(EARLIER, {**within, **age, "runs": [after.run_id]})
     meets = {_run(row).run_id for row in own}
     values = {"runs": all_runs, "earlier": [run.run_id for run in reach], "edge": _EDGE_DEG}
-    seen_after = [_sighting(row) for row in session.execute(_SEEN_AFTER, values)]
-    near = session.execute(_NEAR, values).all()
-    areas = {row.run_id: shapely.from_wkb(bytes(row.area)) for row in session.execute(_AREAS, values)}
-    values["last"] = _last_seen(near, reach, areas)
-    seen_before = [_sighting(row) for row in session.execute(_SEEN_BEFORE, values)]
+    seen_after = [_sighting(row) for row in session.execute(SEEN_AFTER, values)]
+    near = session.execute(NEAR, values).all()
+    removed = [_removed(row) for row in session.execute(REMOVED, {**within, **age, "runs": all_runs})]
+    seen_after = _not_passing_over(seen_after, reach, removed)
+    areas = {row.run_id: shapely.from_wkb(bytes(row.area)) for row in session.execute(AREAS, values)}
+    values["last"] = _last_seen(near, reach, areas, removed)
+    seen_before = [_sighting(row) for row in session.execute(SEEN_BEFORE, values)]
     needed = meets | {s.other_run_id for s in seen_after} | {s.run_id for s in seen_before}
     return Comparison(
         after,
@@ -224,20 +113,52 @@ def compare(session: Session, acquisition_id: int) -> Comparison | None:
         tuple(run for run in reach if run.run_id in needed),
         tuple(seen_after),
         tuple(seen_before),
+        removed=bool(removed),
+        kept=tuple(_kept(row) for row in session.execute(KEPT, {"id": acquisition_id})),
     )
 
 
-def _last_seen(near: Sequence[Row[Any]], reach: Sequence[PassRun], areas: Mapping[str, Any]) -> list[str]:
+def _not_passing_over(
+    seen: Sequence[Sighting], reach: Sequence[PassRun], removed: Sequence[_Removed]
+) -> list[Sighting]:
+    """Take the partner from objects at whose places a later pass looked that nobody knows anything of."""
+    runs = {run.run_id: run for run in reach}
+
+    def passed_over(item: Sighting) -> bool:
+        other = runs.get(item.other_run_id or "")
+        point = shapely.Point(item.lon_deg, item.lat_deg)
+        return any(
+            other is None or (gone.start > other.start and gone.key != other.key)
+            for gone in removed
+            if shapely.dwithin(gone.area, point, _EDGE_DEG)
+        )
+
+    return [
+        replace(item, other_run_id=None, candidate=None, removed=True) if passed_over(item) else item
+        for item in seen
+    ]
+
+
+def _last_seen(
+    near: Sequence[Row[Any]],
+    reach: Sequence[PassRun],
+    areas: Mapping[str, Any],
+    removed: Sequence[_Removed],
+) -> list[str]:
     """Return the objects at whose places no later one of the passes looked."""
     passes: dict[tuple[str, int], list[str]] = {}
+    starts: dict[tuple[str, int], datetime] = {}
     for run in reach:  # the latest first
         passes.setdefault(run.key, []).append(run.run_id)
+        starts[run.key] = run.start
     by_run: dict[str, list[Row[Any]]] = {}
     for row in near:
         by_run.setdefault(row.run_id, []).append(row)
     last: list[str] = []
     looked: Any = shapely.MultiPolygon()
-    for runs in passes.values():
+    for key, runs in passes.items():
+        gone = [one.area for one in removed if one.start > starts[key] and one.key != key]
+        looked = shapely.union_all([looked, *gone])
         seen = [row for run_id in runs for row in by_run.get(run_id, ())]
         points = shapely.points([(row.lon_deg, row.lat_deg) for row in seen] or np.empty((0, 2)))
         again = shapely.dwithin(looked, points, _EDGE_DEG)
@@ -378,6 +299,16 @@ def _write(session: Session, unit: Unit) -> None:
 def change_id(unit_id: str, before: str | None, after: str | None) -> str:
     """Hash a unit and the detections of a place."""
     return hashlib.sha256(json.dumps([unit_id, before, after]).encode()).hexdigest()[:32]
+
+
+def _removed(row: Row[Any]) -> _Removed:
+    area = shapely.make_valid(shapely.from_wkb(bytes(row.area)))
+    return _Removed(row.start, (row.platform, row.datatake), area)
+
+
+def _kept(row: Row[Any]) -> Kept:
+    key = row.platform, row.datatake
+    return Kept(row.unit_id, key, row.start, row.lon_deg, row.lat_deg, row.evidence)
 
 
 def _run(row: Row[Any]) -> PassRun:

@@ -28,7 +28,7 @@ class ChangeDue(Base):
     acquisition_id: Mapped[int] = mapped_column(
         ForeignKey("acquisition.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    version: Mapped[int] = mapped_column(server_default=text("1"))  # grows each time it becomes due
+    version: Mapped[int] = mapped_column(server_default=text("1"))  # another one each time it becomes due
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     error_class: Mapped[str | None]
     error_message: Mapped[str | None]

@@ -23,7 +23,9 @@ def ablate(
     fusions: Annotated[str, typer.Option(help="Kinds to compare; all without it.")] = "",
     chips: Annotated[int, typer.Option(help="For training, of each dial.")] = 1000,
     test_chips: Annotated[int, typer.Option(help="For testing, of each dial.")] = 200,
-    steps: Annotated[int, typer.Option(help="Of optimisation in each cell.")] = 450,
+    steps: Annotated[
+        str, typer.Option(help="Of optimisation in each cell; one number, or one for each dial.")
+    ] = "450,900,450",
     batch: Annotated[int, typer.Option(help="Records a step.")] = 32,
     base_steps: Annotated[int, typer.Option(help="Of the tiny base's own training.")] = 150,
     trains: Annotated[str, typer.Option(help="Parts that move, as in a stage's configuration.")] = "tlm,lora",
@@ -39,15 +41,18 @@ def ablate(
         torch.set_num_threads(threads)
     try:
         dials = tuple(float(each) for each in bits.split(","))
+        taken = tuple(int(each) for each in steps.split(","))
     except ValueError as error:
-        raise InputError(f"got bits {bits!r}, expected numbers such as 0,1,2") from error
+        raise InputError(
+            f"got bits {bits!r} and steps {steps!r}, expected numbers such as 0,1,2 and 450,900,450"
+        ) from error
     settings = AblationSettings(
         bits=dials,
         fusions=tuple(filter(None, fusions.split(","))),
         seeds=tuple(range(seeds)),
         chips=chips,
         test_chips=test_chips,
-        steps=steps,
+        steps=taken,
         batch=batch,
         trains=tuple(trains.split(",")),
         base_steps=base_steps,
@@ -62,7 +67,7 @@ def ablate(
     rows = summarise(results)
     facts = {
         "base": "tiny: nano's classes, two layers each, 84 px" if base is None else base.name,
-        "cells": f"{len(every)}, each {steps} steps of {batch}",
+        "cells": f"{len(every)}, {steps} steps of {batch} at {bits} bits",
         "chips": f"{chips} to train on, {test_chips} to test, of each dial",
         "moves": trains,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

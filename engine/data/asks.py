@@ -177,7 +177,7 @@ def _classification(facts: ChipFacts, size_px: int, rng: np.random.Generator) ->
         box = brightest_clutter(facts.pixels, facts.targets)
     if box is None:
         return None
-    place = Place(_nudged(box, rng))
+    place = Place(nudged(box, rng))
     words = QUESTIONS["classification"] + places_text([place], size_px / CHIP_PX)
     return Ask("classification", words, label, (place,))
 
@@ -205,7 +205,7 @@ def brightest_clutter(
     return float(sample) - 1.5, float(line) - 1.5, float(sample) + 2.5, float(line) + 2.5
 
 
-def _nudged(box: Sequence[float], rng: np.random.Generator) -> tuple[float, float, float, float]:
+def nudged(box: Sequence[float], rng: np.random.Generator) -> tuple[float, float, float, float]:
     """Return a box as a detector would give it: a little off, clipped to the chip."""
     x1, y1, x2, y2 = np.clip(np.array(box) + rng.normal(0, 0.7, 4), 0, CHIP_PX).round(1).tolist()
     x1, y1 = max(min(x1, CHIP_PX - 3.0), 0.0), max(min(y1, CHIP_PX - 3.0), 0.0)
@@ -215,7 +215,7 @@ def _nudged(box: Sequence[float], rng: np.random.Generator) -> tuple[float, floa
 def _chip_question(facts: ChipFacts, size_px: int, rng: np.random.Generator) -> Ask:
     """Ask a free question about a chip whose objects are known places."""
     known = [target for _, _, target in answer_objects(facts.targets, size_px)][:MAX_PLACES]
-    places = [Place(_nudged(target.box_px, rng), target.class_) for target in known]
+    places = [Place(nudged(target.box_px, rng), target.class_) for target in known]
     asked = [
         phrases.Known(target.class_, place.box_px, _shown_length_m(target), clipped(target.box_px))
         for target, place in zip(known, places, strict=True)

@@ -1,7 +1,8 @@
 """Chip folders to datasets: images, AlphaEarth vectors and texts as JSON lines, split by site.
 
 A chip folder is what ``fusar chips`` writes (format ``fusar.chips/1``): ``chips.jsonl`` and one image a chip.
-Chips without labels are left out: what is not labelled cannot be answered.
+Chips without labels are left out: what is not labelled cannot be answered. With the chips of an earlier pass
+over the same places, what changed is asked too (``engine.data.passes``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import splits
-from engine.data.asks import CHIP_TASKS, Ask, ChipFacts, chip_asks, describe
+from engine.data.asks import CHIP_TASKS, PAIR_TASKS, Ask, ChipFacts, chip_asks, describe, nudged, pair_asks
 from engine.data.embeddings import Embeddings
+from engine.data.passes import find_pairs, what_changed
 from engine.data.records import Record, write_prior, write_records
 from engine.data.simulated import COVERS, check_size, truth_of
 from engine.errors import DatasetError, InputError
 from engine.runtime.image import CHIP_PX, channel_stamp
 from engine.runtime.prior import ANCHORS, PRIOR_DIM, YEARS, Prior
-from engine.runtime.text import LABELS, QUESTIONS
+from engine.runtime.text import LABELS, MAX_PLACES, QUESTIONS, Place
 from engine.simulate import landcover
 
 FORMAT = "fusar.chips/1"
@@ -39,6 +41,12 @@ class Thing:
     class_: str
     box_px: tuple[float, float, float, float]
     length_m: float | None
+    contrast_db: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether pixels show it; one of unknown contrast is taken to be shown."""
+        return self.contrast_db is None or self.contrast_db >= LEAST_CONTRAST_DB
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Chip:
         sea_db: mean backscatter of the sea; None without any.
         labelled: whether its objects are all there are.
         objects: those that pixels show.
+        faint: the others.
+        relative_orbit: that it was seen from; None where not stated.
     """
 
     id: str
@@ -74,6 +84,8 @@ class Chip:
     sea_db: float | None
     labelled: bool
     objects: tuple[Thing, ...]
+    faint: tuple[Thing, ...] = ()
+    relative_orbit: int | None = None
 
     @property
     def datatake(self) -> str:
@@ -126,11 +138,13 @@ def _chip(line: Mapping[str, Any], folder: Path) -> Chip:
     things = []
     for each in line["objects"]:
         x1, y1, x2, y2 = (float(edge) for edge in each["box_px"])
-        contrast, length = each.get("contrast_db"), each.get("length_m")
+        contrast, length = (
+            None if each.get(name) is None else float(each[name]) for name in ("contrast_db", "length_m")
+        )
         if each["label"] not in LABELS or not (x1 < x2 and y1 < y2):
             raise ValueError(f"object {each}")
-        if contrast is None or contrast >= LEAST_CONTRAST_DB:
-            things.append(Thing(each["label"], (x1, y1, x2, y2), None if length is None else float(length)))
+        things.append(Thing(each["label"], (x1, y1, x2, y2), length, contrast))
+    orbit = line.get("relative_orbit")
     return Chip(
         id=str(line["id"]),
         image=folder / image,
@@ -144,7 +158,9 @@ def _chip(line: Mapping[str, Any], folder: Path) -> Chip:
         land_fraction=float(line["land_fraction"]),
         sea_db=None if line["sea_db"] is None else float(line["sea_db"]),
         labelled=bool(line["labelled"]),
-        objects=tuple(things),
+        objects=tuple(thing for thing in things if thing.shown),
+        faint=tuple(thing for thing in things if not thing.shown),
+        relative_orbit=None if orbit is None else int(orbit),
     )
 
 
@@ -158,6 +174,8 @@ def write_triplets(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     years: int = 1,
+    before: Sequence[Chip] = (),
+    pair_shares: Mapping[str, float] = PAIR_TASKS,
 ) -> dict[str, int]:
     """Write the dataset of labelled chips: as ``fusar-engine dataset`` does, with real places.
 
@@ -171,12 +189,15 @@ def write_triplets(
         seed: of the splits.
         progress: called with 1 after each chip.
         years: of the priors, 1 or 2.
+        before: chips of earlier passes over the same places; none for no questions of change.
+        pair_shares: how likely two chips of one place are asked about each task.
 
     Returns:
         Records of each file.
 
     Raises:
-        DatasetError: no chip is labelled, there are too few sites, or a file cannot be read or written.
+        DatasetError: no chip is labelled, there are too few sites, a file cannot be read or written, or no
+            chip has an earlier one, seen alike.
         InputError: the size is no multiple of a merged token's side, or the years are not 1 or 2.
     """
     check_size(size_px)
@@ -187,9 +208,16 @@ def write_triplets(
         raise DatasetError(
             f"got {len(chips)} chips without labels, expected labelled ones: see `fusar chips`"
         )
+    pairs = find_pairs(before, labelled) if before else []
+    earlier: dict[int, list[Chip]] = {}
+    for chip, i in pairs:
+        earlier.setdefault(i, []).append(chip)
     held_out = dict(held_out or {})
     where = np.array([chip.centre for chip in labelled])
-    site_of = splits.sites(where, [chip.datatake for chip in labelled])
+    everything = [*labelled, *(chip for chip, _ in pairs)]
+    site_of = splits.sites(
+        np.array([chip.centre for chip in everything]), [chip.datatake for chip in everything]
+    )[: len(labelled)]
     own = splits.assign(site_of, {"train": 1 - sum(held_out.values()), **held_out}, seed)
     splits.check_apart({name: where[index] for name, index in own.items()})
     counts: dict[str, int] = {}
@@ -199,6 +227,10 @@ def write_triplets(
             site = f"site-{site_of[i]:04d}"
             for record in _records(labelled[i], out, embeddings, size_px, shares, site, years):
                 stages["stage1" if record.task == "description" else "stage2"].append(record)
+            for chip in earlier.get(int(i), ()):
+                stages["stage2"] += _pair_records(
+                    chip, labelled[i], out, embeddings, size_px, pair_shares, site, years
+                )
             if progress is not None:
                 progress(1)
         for stage, records in stages.items():
@@ -217,6 +249,53 @@ def _records(
     site: str,
     years: int,
 ) -> list[Record]:
+    name, pixels, prior, aef = _take(chip, out, embeddings, years)
+    cover = land_cover(prior) if chip.land_fraction >= 0.01 else None
+    facts = ChipFacts(chip.objects, pixels, chip.sea_db, chip.land_fraction, cover, prior=aef is not None)
+    asks = chip_asks(facts, size_px, shares, _draws(name))
+    words = describe(facts)
+    if words is not None:
+        asks.insert(0, Ask("description", QUESTIONS["description"], words))
+    truth = truth_of(chip.objects, size_px)
+    return [_record(ask, name, (chip,), (name,), (aef,), size_px, site, truth) for ask in asks]
+
+
+def _pair_records(
+    before: Chip,
+    after: Chip,
+    out: Path,
+    embeddings: Embeddings | None,
+    size_px: int,
+    shares: Mapping[str, float],
+    site: str,
+    years: int,
+) -> list[Record]:
+    """Return the records of two chips of one place; none where neither shows an object."""
+    taken = [_take(chip, out, embeddings, years) for chip in (before, after)]
+    known, counts = what_changed(before, after, (taken[0][1], taken[1][1]))
+    known = known[:MAX_PLACES]
+    if not known:
+        return []
+    name = f"{taken[1][0]}-since-{taken[0][0]}"
+    rng = _draws(name)
+    # as the daemon asks: where a place is and what it was taken for, not in which image it was seen
+    places = [Place(nudged(each.box_px, rng), each.label) for each in known]
+    asks = pair_asks(places, [each.change for each in known], counts, size_px, shares, rng)
+    truth = tuple(
+        {"place": n, "label": each.label, "change": each.change} for n, each in enumerate(known, start=1)
+    )
+    names, priors = (taken[0][0], taken[1][0]), (taken[0][3], taken[1][3])
+    return [_record(ask, name, (before, after), names, priors, size_px, site, truth) for ask in asks]
+
+
+def _draws(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(f"{name} tasks".encode()))
+
+
+def _take(
+    chip: Chip, out: Path, embeddings: Embeddings | None, years: int
+) -> tuple[str, NDArray[np.uint8], Prior, str | None]:
+    """Put a chip's image and prior into the dataset; return name, channels, prior and the prior's file."""
     from PIL import Image
 
     name = chip.id.replace("/", "-")
@@ -236,32 +315,35 @@ def _records(
             write_prior(out / aef, prior)
     except OSError as error:
         raise DatasetError(f"chip {chip.id}: {error}") from error
-    cover = land_cover(prior) if chip.land_fraction >= 0.01 else None
-    facts = ChipFacts(chip.objects, pixels, chip.sea_db, chip.land_fraction, cover, prior=aef is not None)
-    rng = np.random.default_rng(zlib.crc32(f"{name} tasks".encode()))
-    asks = chip_asks(facts, size_px, shares, rng)
-    words = describe(facts)
-    if words is not None:
-        asks.insert(0, Ask("description", QUESTIONS["description"], words))
-    return [
-        Record(
-            id=f"{name}-{ask.task}",
-            images=(f"chips/{name}.png",),
-            aef=(aef,),
-            coordinate_size=size_px,
-            question=ask.question,
-            answer=ask.answer,
-            task=ask.task,
-            sensor=chip.sensor,
-            bands=chip.bands,
-            spacing_m=chip.spacing_m,
-            site=site,
-            truth=truth_of(chip.objects, size_px),
-            dates=(chip.acquired[:10],),
-            known=ask.known,
-        )
-        for ask in asks
-    ]
+    return name, pixels, prior, aef
+
+
+def _record(
+    ask: Ask,
+    name: str,
+    chips: Sequence[Chip],
+    images: Sequence[str],
+    priors: tuple[str | None, ...],
+    size_px: int,
+    site: str,
+    truth: tuple[dict[str, Any], ...],
+) -> Record:
+    return Record(
+        id=f"{name}-{ask.task}",
+        images=tuple(f"chips/{image}.png" for image in images),
+        aef=priors,
+        coordinate_size=size_px,
+        question=ask.question,
+        answer=ask.answer,
+        task=ask.task,
+        sensor=chips[-1].sensor,
+        bands=chips[-1].bands,
+        spacing_m=chips[-1].spacing_m,
+        site=site,
+        truth=truth,
+        dates=tuple(chip.acquired[:10] for chip in chips),
+        known=ask.known,
+    )
 
 
 def land_cover(prior: Prior) -> str | None:

@@ -25,6 +25,10 @@ def triplets(
     validation: Annotated[float, typer.Option(help="Share of the chips, at sites of their own.")] = 0.1,
     test: Annotated[float, typer.Option(help="The same for a test set.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the splits.")] = 1,
+    before: Annotated[
+        list[Path] | None,
+        typer.Option(help="Chip folder of an earlier pass over the same places, for changes; repeat."),
+    ] = None,
 ) -> None:
     """Attach anchors and AlphaEarth vectors to chips, and write the texts of both stages, split by site."""
     from rich.progress import Progress
@@ -38,6 +42,7 @@ def triplets(
     if not 0 <= validation + test < 1 or min(validation, test) < 0:
         raise InputError(f"got shares {validation} and {test}, expected none below 0 and less than 1 in all")
     listed = [chip for folder in chips for chip in read_chips(folder)]
+    earlier = [chip for folder in before or () for chip in read_chips(folder)]
     embeddings = None if prior is None else Embeddings(prior)
     out.mkdir(parents=True, exist_ok=True)
     with Progress() as bars:
@@ -51,9 +56,10 @@ def triplets(
             seed=seed,
             progress=lambda n: bars.advance(bar, n),
             years=years,
+            before=earlier,
         )
     asked = {"chips": len(listed), "size": size, "seed": seed, "held_out": held_out, "gap_km": 50}
-    asked |= {"years": years, "channels": channel_stamp()}
+    asked |= {"earlier_chips": len(earlier), "years": years, "channels": channel_stamp()}
     (out / "dataset.json").write_text(json.dumps(asked | {"records": counts}, indent=1) + "\n")
     typer.echo(f"{out}: " + ", ".join(f"{count} in {name}" for name, count in counts.items()))
 

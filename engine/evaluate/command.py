@@ -127,9 +127,13 @@ def calibrate(
     from rich.progress import Progress
 
     from engine.evaluate.change_odds import TASK
+    from engine.evaluate.heldout import SEED
     from engine.evaluate.recalibrate import recalibrate
     from engine.runtime.spec import Bundle
+    from engine.simulate.testset import TEST_SEED
 
+    if seed in (TEST_SEED, SEED):
+        raise InputError(f"got --seed {seed}, of a frozen test set: expected one of validation's own")
     if method not in ("logistic", "table"):
         raise InputError(f"got method {method!r}, expected logistic or table")
     with Progress(transient=True) as bars:

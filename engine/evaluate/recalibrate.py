@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,13 +83,14 @@ def _changes(
     progress: Callable[[int], None] | None,
 ) -> tuple[Calibration, ChangeOdds | None]:
     """Return the calibration of what is said of changes, and the odds where the tower has a say."""
-    text, right = chances_of(raw, items, progress)
+    told = Predictor(raw.bundle.replaced(change_odds=None), raw.backend)
+    text, right = chances_of(told, items, progress)
     facts = {"data": data, "places": len(right), "from": raw.bundle.bundle_id}
     if READOUT not in raw.manifest.files:
         facts["method"] = method
         return _fitted(text.max(axis=1), text.argmax(axis=1) == right, method, facts), None
-    bare = raw.manifest.model_copy(update={"change_odds": TOWER_ALONE})
-    tower, _ = chances_of(Predictor(replace(raw.bundle, manifest=bare), raw.backend), items, progress)
+    seen = Predictor(raw.bundle.replaced(change_odds=TOWER_ALONE), raw.backend)
+    tower, _ = chances_of(seen, items, progress)
     odds, more = fit_odds(text, tower, right)
     # fitted by their likelihood, the chances are probabilities already
     return Calibration(fitted=facts | {"method": "odds of text and tower"} | more), odds

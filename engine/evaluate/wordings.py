@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.asks import Target, _nudged, answer_objects
+from engine.data.asks import Target, answer_objects, nudged
 from engine.data.simulated import SENSOR, SPACING_M, draw_dates
 from engine.errors import DatasetError
 from engine.runtime.forms import REFUSAL, question_line
@@ -303,7 +303,7 @@ def chip_subjects(chips: ChipSet, seed: int) -> list[Subject]:
         if len(targets) > MAX_PLACES:
             continue
         rng = np.random.default_rng([seed, index])
-        known = tuple(Place(_nudged(target.box_px, rng), target.class_) for target in targets)
+        known = tuple(Place(nudged(target.box_px, rng), target.class_) for target in targets)
         name = f"worded-{seed}-{index}"
         prior = Prior.from_bytes(chips.prior[index], None)
         out.append(Subject(name, (chips.pixels[index],), prior, known, targets, dates=draw_dates(name)))

@@ -27,7 +27,7 @@ from engine.runtime.predictor import Predictor
 from engine.runtime.prior import Prior
 from engine.runtime.proposals import Readout
 from engine.runtime.tasks import example
-from engine.runtime.text import DATED, END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS
+from engine.runtime.text import DATED, END_OF_TURN, IMAGE_TOKEN, LABELS, QUESTIONS, Answer, Box
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +194,15 @@ def _add_int8(bundle: spec.Bundle) -> spec.Bundle:
 
 def _write_golden(out: Path, manifest: spec.Manifest, model: FusarGpt, given: Golden) -> None:
     predictor = Predictor(spec.Bundle(out, manifest, "reference").uncalibrated(), TorchBackend(model))
-    requests = {
-        task: given.requests(task, each, manifest.sensors[0]) for task, each in manifest.tasks.items()
-    }
-    visual, logits = predictor.first_tensors(next(iter(requests.values())))
-    answers = {task: predictor.ask(each) for task, each in requests.items()}
+    sensor = manifest.sensors[0]
+    first, task = next(iter(manifest.tasks.items()))
+    visual, logits = predictor.first_tensors(given.requests(first, task, sensor))
+    answers: dict[str, list[Answer]] = {}
+    found: list[tuple[Box, ...]] = []
+    for name, task in sorted(manifest.tasks.items(), key=lambda each: each[1].answer == "change"):
+        answers[name] = predictor.ask(given.requests(name, task, sensor, found))
+        if task.answer == "detections":
+            found = [tuple(each.box_px for each in answer.objects) for answer in answers[name]]
     golden.write(out / spec.GOLDEN, given, visual, logits, answers)
 
 

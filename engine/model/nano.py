@@ -12,6 +12,7 @@ What differs from Qwen2.5-VL, and why (measurements: docs/measurements.md):
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,25 @@ SPECIALS = (
 PIECES = (
     "[]", '[{"bbox_2d": [', ", ", *(f'], "label": "{label}"}}' for label in LABELS), ', {"bbox_2d": [', "]",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tower:
+    """The shape of the vision tower.
+
+    Attributes:
+        depth: blocks.
+        inner: width of their gated products.
+        whole: blocks that attend to the whole chip; the others, to windows.
+    """
+
+    depth: int
+    inner: int
+    whole: tuple[int, ...]
+
+
+TOWER = Tower(4, 384, (1, 3))
+LEAN = Tower(3, 256, (2,))  # two thirds of the operations: see ``engine.train.nano_lean``
 
 
 def build_tokenizer() -> Any:
@@ -79,7 +99,7 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def nano_config(tokenizer: Any) -> Any:
+def nano_config(tokenizer: Any, tower: Tower = TOWER) -> Any:
     """Return the Qwen2_5_VLConfig of nano for a tokenizer."""
     from transformers import Qwen2_5_VLConfig
 
@@ -105,14 +125,14 @@ def nano_config(tokenizer: Any) -> Any:
         "pad_token_id": ids["<|endoftext|>"],
     }
     vision = {
-        "depth": 4,
+        "depth": tower.depth,
         "hidden_size": 128,
-        "intermediate_size": 384,
+        "intermediate_size": tower.inner,
         "num_heads": 4,
         "patch_size": PATCH_PX,
         "window_size": 84,
         "out_hidden_size": hidden,
-        "fullatt_block_indexes": [1, 3],
+        "fullatt_block_indexes": list(tower.whole),
         "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
     }
     return Qwen2_5_VLConfig(
@@ -126,11 +146,11 @@ def nano_config(tokenizer: Any) -> Any:
     )
 
 
-def build_nano(seed: int = 0) -> tuple[Any, Any]:
+def build_nano(seed: int = 0, tower: Tower = TOWER) -> tuple[Any, Any]:
     """Return an untrained nano model (Qwen2_5_VLForConditionalGeneration) and its tokenizer."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
-    return Qwen2_5_VLForConditionalGeneration(nano_config(tokenizer)), tokenizer
+    return Qwen2_5_VLForConditionalGeneration(nano_config(tokenizer, tower)), tokenizer

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from engine.errors import ArtifactError
 from engine.runtime.prior import Prior
 from engine.runtime.spec import TaskSpec
 from engine.runtime.tasks import example
-from engine.runtime.text import Request
+from engine.runtime.text import Box, Place, Request
 
+_PLACES = 6  # of one golden change
 INPUTS = ("chips", "vectors", "positions", "mask")
 
 
@@ -34,14 +37,33 @@ class Golden:
     positions: NDArray[np.float32]
     mask: NDArray[np.bool_]
 
-    def requests(self, task: str, spec: TaskSpec, sensor: str) -> list[Request]:
-        """Return one request a chip; two in a row where the task, as the manifest has it, compares them."""
+    def requests(
+        self, task: str, spec: TaskSpec, sensor: str, found: Sequence[Sequence[Box]] = ()
+    ) -> list[Request]:
+        """Return one request a chip; two in a row where the task, as the manifest has it, compares them.
+
+        Args:
+            task: its name.
+            spec: what the manifest says of it.
+            sensor: as the prompt states it.
+            found: boxes of what the reference detects in each chip, in pixels of the chip as cut. What two
+                chips hold is what changes are asked about: of places where nothing is, a small difference
+                in the numbers tells another change.
+        """
         priors = [Prior(*each, None) for each in zip(self.vectors, self.positions, self.mask, strict=True)]
         chips = [*self.chips, self.chips[0]]
         priors.append(priors[0])
-        return [
+        made = [
             example(task, spec, tuple(chips[i : i + 2]), tuple(priors[i : i + 2]), sensor, apart=True)
             for i in range(len(self.chips))
+        ]
+        if spec.answer != "change" or not found:
+            return made
+        around = [*found, found[0]]
+        held = [tuple(Place(box, "ship") for pair in zip_longest(*around[i : i + 2]) for box in pair if box)
+                for i in range(len(made))]  # fmt: skip
+        return [
+            replace(each, known=known[:_PLACES] or each.known) for each, known in zip(made, held, strict=True)
         ]
 
 

@@ -18,8 +18,8 @@ from engine.runtime.text import LABELS
 STEP_M = 10.0  # lengths are told in steps of a pixel
 _FROM_IMAGE = ("top", "bottom", "left", "right")
 _TOLD = {
-    "appeared": "A ship appeared",
-    "gone": "The ship left",
+    "appeared": "A {label} appeared",
+    "gone": "The {label} left",
     "still_occupied": "It is still occupied",
     "cannot_tell": "It cannot be told",
 }
@@ -106,7 +106,7 @@ def reply(
     if reading.intent in ("more", "count_first", "count_second"):
         return _counted(reading, counts)
     if reading.intent == "changed":
-        return _changed(known)
+        return _changed(reading, known)
     if reading.intent in LISTED or reading.intent in (
         "which",
         "count",
@@ -199,8 +199,7 @@ def _listed(reading: Reading, count: int) -> str:
     """Say how many places changed so."""
     which = f"{_bound_words(reading.bound)}{_part_words(reading.parts)}"
     if reading.intent in ("appeared", "gone"):
-        label = reading.label if reading.label not in (None, "object") else "ship"
-        return f"{count or 'No'} {noun(label, count or 1)}{which} {_LISTED[reading.intent]}."
+        return f"{count or 'No'} {noun(reading.label, count or 1)}{which} {_LISTED[reading.intent]}."
     return f"{count or 'No'} {'place' if count < 2 else 'places'}{which} {_LISTED[reading.intent]}."
 
 
@@ -212,14 +211,17 @@ def _extreme(reading: Reading, known: Sequence[PlaceKnown]) -> Reply | Unanswera
     if reading.bound is not None:
         measured = [(length, n) for length, n in measured if reading.bound.holds(length)]
     if not measured:
-        return Reply((), f"No {filter_words(reading, 1)} whose length is known.")
+        ending = " whose length is known" if among else ""
+        return Reply((), f"No {filter_words(reading, 1)}{ending}.")
     length = (max if longest else min)(length for length, _ in measured)
     place = next(n for value, n in measured if value == length)
     unmeasured = tuple(n for n in among if known[n - 1].length_m is None)
     of = filter_words(reading, 1) if reading.label or reading.bound else f"object{_part_words(reading.parts)}"
     words = f"The {reading.intent} {of} is {_length_words(known[place - 1])} long"
     kind = f" (a {known[place - 1].label})" if reading.label in (None, "object") else ""
-    return Reply((place,), f"{words}{kind}.", (), unmeasured)
+    bound = reading.bound
+    unsure = tuple(n for n in among if bound is not None and _straddles(known[n - 1], bound))
+    return Reply((place,), f"{words}{kind}.", unsure, unmeasured)
 
 
 def _length_words(place: PlaceKnown) -> str:
@@ -248,7 +250,7 @@ def _of_one(reading: Reading, known: Sequence[PlaceKnown], it: int | None) -> Re
     if one.change not in CHANGES:
         return Unanswerable("not_compared", "Nothing is known of what happened there.")
     why = f" ({one.reason.replace('_', ' ')})" if one.reason else ""
-    return Reply((place,), f"{_TOLD[one.change]}{why}.")
+    return Reply((place,), f"{_TOLD[one.change].format(label=one.label)}{why}.")
 
 
 def _counted(reading: Reading, counts: tuple[int, int] | None) -> Reply | Unanswerable:
@@ -257,16 +259,17 @@ def _counted(reading: Reading, counts: tuple[int, int] | None) -> Reply | Unansw
     before, after = counts
     if reading.intent == "more":
         word = "More" if after > before else "Fewer" if after < before else "As many"
-        return Reply((), f"{word}: {before} before, then {after}.")
+        return Reply((), f"{word} ships: {before} before, then {after}.")
     count = before if reading.intent == "count_first" else after
     when = "in the earlier pass" if reading.intent == "count_first" else "in the later pass"
     return Reply((), f"{count or 'No'} {noun('ship', count or 1)} {when}.")
 
 
-def _changed(known: Sequence[PlaceKnown]) -> Reply:
+def _changed(reading: Reading, known: Sequence[PlaceKnown]) -> Reply:
     """Cite what came or went."""
-    cites = tuple(n for n, each in enumerate(known, start=1) if each.change in ("appeared", "gone"))
-    told = [each.change for each in known]
+    asked = {n: each.change for n, each in enumerate(known, start=1) if _passes(reading, each)}
+    cites = tuple(n for n, change in asked.items() if change in ("appeared", "gone"))
+    told = list(asked.values())
     parts = [f"{told.count(each)} {_LISTED[each]}" for each in ("appeared", "gone") if each in told]
     if parts:
         return Reply(cites, f"Yes, {' and '.join(parts)}.")

@@ -32,6 +32,7 @@ READOUT = "readout.npz"  # of the tower's own objects; most bundles have none
 CARD = "model-card.md"
 
 
+_PLAIN_ODDS = (1.0, 1.0, 0.0, 0.0)  # of text and tower in a change, nothing fitted
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -281,11 +282,18 @@ class Bundle:
         return bundle
 
     def uncalibrated(self) -> Bundle:
-        """Return the same bundle with every score left as the model gives it, changes told by text alone."""
+        """Return the same bundle with every score left as the model gives it.
+
+        Changes are told by text and tower with weights of one where the tower can be read, else by text.
+        """
         plain: dict[str, Any] = {"calibration": Calibration()}
         tasks = {name: task.model_copy(update=plain) for name, task in self.manifest.tasks.items()}
-        bare = plain | {"tasks": tasks, "change_odds": None}
-        return replace(self, manifest=self.manifest.model_copy(update=bare))
+        odds = _PLAIN_ODDS if READOUT in self.manifest.files else None
+        return self.replaced(calibration=Calibration(), tasks=tasks, change_odds=odds)
+
+    def replaced(self, **fields: Any) -> Bundle:
+        """Return the same files under a manifest with some fields replaced, for measurements."""
+        return replace(self, manifest=self.manifest.model_copy(update=fields))
 
     def file(self, name: str) -> Path:
         """Return the path of a file that the manifest lists.

@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -23,11 +23,15 @@ from engine.train.config import TrainConfig
 
 # Fields that change how the work is done, not what comes out: a run may go on with other values.
 _MANNER = ("micro_batch", "workers", "save_every", "gradient_checkpointing")
+_BLOCK = 1 << 20  # bytes read at once
 
 
 @dataclass
 class Curve:
-    """Loss, gradient norm and rate by step, and the loss on held-out records."""
+    """Loss, gradient norm and rate by step, the loss on held-out records, and other figures by step.
+
+    A figure that was not taken at a step is None there.
+    """
 
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -35,9 +39,20 @@ class Curve:
     lr: list[float] = field(default_factory=list)
     validation_step: list[int] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
+    figures: dict[str, list[float | None]] = field(default_factory=dict)
 
-    def add(self, step: int, loss: float, gradient_norm: float, lr: float) -> None:
+    def add(
+        self,
+        step: int,
+        loss: float,
+        gradient_norm: float,
+        lr: float,
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
         """Note a step."""
+        for name in {**self.figures, **(figures or {})}:
+            values = self.figures.setdefault(name, [None] * len(self.step))
+            values.append((figures or {}).get(name))
         self.step.append(step)
         self.loss.append(loss)
         self.gradient_norm.append(gradient_norm)
@@ -59,33 +74,56 @@ class Curve:
         return cls(**values)
 
 
+def file_hash(path: Path) -> str:
+    """Return a file's sha256.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    total = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                total.update(block)
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}; a record or the run names it") from error
+    return total.hexdigest()
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """Return the sha256 over the sha256 of each file."""
+    return hashlib.sha256(b"".join(bytes.fromhex(file_hash(path)) for path in paths)).hexdigest()
+
+
 def data_hash(data: Path, config: TrainConfig, records: Sequence[Record]) -> str:
-    """Return the sha256 over the record files and every image and prior that they name.
+    """Return the hash of the record files and of every image and prior that they name.
 
     Raises:
         DatasetError: a file is missing.
     """
-    total = hashlib.sha256()
     named = {path for record in records for path in record.files()}
-    try:
-        for path in [*(data / name for name in config.data_files), *sorted(named)]:
-            total.update(hashlib.sha256(path.read_bytes()).digest())
-    except OSError as error:
-        raise DatasetError(f"cannot read {error.filename}: {error.strerror}; a record names it") from error
-    return total.hexdigest()
+    return files_hash([*(data / name for name in config.data_files), *sorted(named)])
 
 
-def facts(
-    config: TrainConfig, data: Path, records: Sequence[Record], source: str, out: Path, steps: int
-) -> dict[str, Any]:
-    """Return what a run's record says before it starts."""
-    base = os.path.relpath(source, out) if Path(source).is_dir() else source
+def seen_from(out: Path, source: str) -> str:
+    """Return where a source stands, seen from a run's folder; a base's name as it is."""
+    return os.path.relpath(source, out) if Path(source).exists() else source
+
+
+def facts(stage: int | str, config: Mapping[str, Any], base: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's record says before it starts.
+
+    Args:
+        stage: what is trained.
+        config: how.
+        base: what it starts from.
+        data: what it learns from: ``sha256`` and how much there is of it.
+    """
     return {
-        "stage": config.stage,
-        "config": config.to_dict(),
+        "stage": stage,
+        "config": dict(config),
         "base": base,
-        "data": {"sha256": data_hash(data, config, records), "records": len(records)},
-        "steps": steps,
+        "data": dict(data),
         "commit": _commit(),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "accelerate")},
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -132,25 +170,29 @@ def write_state(out: Path, facts: dict[str, Any], state: dict[str, Any]) -> None
     os.replace(folder / "state.pt.part", folder / "state.pt")
 
 
-def write_run(out: Path, facts: dict[str, Any], curve: Curve) -> None:
+def write_run(out: Path, facts: dict[str, Any], curve: Curve, loss_is: str = "loss per answer token") -> None:
     """Write ``run.json``, ``curves.json`` and ``curves.png``."""
+    out.mkdir(parents=True, exist_ok=True)
     held_out = curve.validation_loss[-1] if curve.validation_loss else None
     last = {"loss": curve.loss[-1], "validation_loss": held_out}
     record = facts | {"finished": datetime.now(timezone.utc).isoformat(timespec="seconds"), "last": last}
     (out / "curves.json").write_text(json.dumps(curve.to_dict()) + "\n")
-    _draw(curve, out / "curves.png")
+    _draw(curve, out / "curves.png", loss_is)
     (out / "run.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _draw(curve: Curve, path: Path) -> None:
+def _draw(curve: Curve, path: Path, loss_is: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(curve.step, curve.loss, linewidth=0.8, label="training")
+    for name, values in curve.figures.items():
+        taken = [(step, value) for step, value in zip(curve.step, values, strict=True) if value is not None]
+        axes.plot(*zip(*taken, strict=True), linewidth=0.6, linestyle="--", label=name)
     if curve.validation_step:
         axes.plot(curve.validation_step, curve.validation_loss, "o-", label="validation")
-    axes.set(xlabel="optimizer step", ylabel="loss per answer token", yscale="log")
+    axes.set(xlabel="optimizer step", ylabel=loss_is, yscale="log")
     axes.legend(loc="upper right")  # "best" warns where drawing is slow
     figure.savefig(path, dpi=120)
 

@@ -103,7 +103,9 @@ def train(config: TrainConfig, data: Path, source: str, out: Path, stop_after: i
     steps = config.steps or math.ceil(config.epochs * len(records) / config.batch)
     accelerator = Accelerator(mixed_precision=_precision(config))
     bf16 = accelerator.mixed_precision == "bf16"
-    facts = journal.facts(config, data, records, source, out, steps)
+    known = {"sha256": journal.data_hash(data, config, records), "records": len(records)}
+    facts = journal.facts(config.stage, config.to_dict(), journal.seen_from(out, source), known)
+    facts["steps"] = steps
     state = journal.read_state(out, facts)
     if state is not None and state["step"] >= steps and (out / "run.json").is_file():
         accelerator.print(f"{out} is complete ({steps} steps)")

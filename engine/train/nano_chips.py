@@ -59,6 +59,11 @@ def share_of(chips: ChipSet, own: slice) -> ChipSet:
     )
 
 
+def pair_files(out: Path, rank: int, world: int) -> tuple[Path, Path]:
+    """Return the files of one worker's pairs, and of their pixels."""
+    return out / f"pairs-{rank}-{world}.pkl", out / f"pairs-{rank}-{world}.npy"
+
+
 def draw_pairs(place: Path, count: int, seed: int, start: int, say: Callable[[str], None]) -> None:
     """Draw pairs into a file, and their pixels into another beside it (``.npy``)."""
     maker = PairMaker(seed + PAIR_SEED, TRAINING)

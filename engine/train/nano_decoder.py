@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +20,11 @@ from engine.model.nano import IMAGE_PX
 from engine.runtime.image import enlargement
 from engine.simulate.chips import ChipSet
 from engine.train.nano_batch import IGNORE, STRANGE_PRIOR_SHARE, TOKENS_SIDE
-from engine.train.nano_chips import draw_pairs, load_pairs, share_of
+from engine.train.nano_chips import draw_pairs, load_pairs, pair_files, share_of
 from engine.train.nano_losses import Pretrainer, modulated, positions
 from engine.train.nano_steps import average_gradients, schedule
 from engine.train.nano_tasks import PRIOR_WITHHELD_SHARE, TOKENS, TaskBank, TaskBatch, draw_images, work_out
-
-if TYPE_CHECKING:
-    from engine.train.pretrain import PretrainConfig
+from engine.train.pretrain_config import PretrainConfig
 
 _WORDS = 1 / 16  # a batch's loss: of its answers' tokens together, for so many tokens an answer
 _POINTER = 0.5
@@ -71,7 +69,7 @@ def bank(
     say: Callable[[str], None],
 ) -> TaskBank:
     """Return one worker's questions: its share of the chips, and pairs of its own."""
-    count, path = config.pairs // world, out / f"pairs-{rank}-{world}.pkl"
+    count, path = config.pairs // world, pair_files(out, rank, world)[0]
     if not path.exists():
         draw_pairs(path, count, config.seed, rank * count, say)
     pairs, pair_pixels = load_pairs(path)
@@ -178,7 +176,7 @@ def train_tasks(
             optimiser.step()
         net.zero_grad()
         seen += len(batch.ids)
-        for name, value in facts.items():
+        for name, value in {"loss": loss.item(), **facts}.items():
             recent.setdefault(name, []).append(value)
         after(step, seen, total, time.monotonic() - began, recent)
         done = torch.tensor([seen / total])

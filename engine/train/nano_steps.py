@@ -41,7 +41,7 @@ def optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
     muon, decayed, plain, modulation = [], [], [], []
     for name, parameter in net.named_parameters():
         visual = ".visual." in name
-        if (step == "vision") != visual and step != "joint":
+        if (step in ("vision", "lean")) != visual and step != "joint":
             continue
         if name.endswith(".tlm.places"):
             plain.append(parameter)
@@ -54,7 +54,7 @@ def optimisers(net: Pretrainer, step: str) -> list[torch.optim.Optimizer]:
             decayed.append(parameter)
         else:
             plain.append(parameter)
-    rate = {"vision": 1.5e-3, "decoder": 2e-3, "joint": 1.2e-3, "tasks": 1.2e-3}[step]
+    rate = {"vision": 1.5e-3, "lean": 1.5e-3, "decoder": 2e-3, "joint": 1.2e-3, "tasks": 1.2e-3}[step]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
     groups.append({"params": modulation, "weight_decay": 0.01, "lr": _TLM_RATE})
     found: list[torch.optim.Optimizer] = [

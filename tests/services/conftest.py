@@ -82,6 +82,17 @@ def store(store_url: str) -> Iterator[Store]:
     store.close()
 
 
+@pytest.fixture(scope="module")
+def one_database(administrator: URL, template: str) -> Iterator[Store]:
+    """One database for all examples of the property: each begins with it empty."""
+    name = f"fusar_test_{uuid.uuid4().hex[:10]}"
+    execute(administrator, f"CREATE DATABASE {name} TEMPLATE {template}")
+    store = Store(administrator.set(database=name).render_as_string(hide_password=False))
+    yield store
+    store.close()
+    execute(administrator, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def kafka_settings(bootstrap: str) -> KafkaSettings:
     name = f"test-{uuid.uuid4().hex[:10]}"

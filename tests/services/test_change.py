@@ -160,17 +160,6 @@ def events() -> list[SceneResult]:
     return [first, other, slice_1, slice_2, anew, last]
 
 
-@pytest.fixture(scope="module")
-def one_database(administrator: Any, template: str) -> Any:
-    """One database for all examples of the property: each begins with it empty."""
-    name = f"fusar_test_orders_{id(template)}"
-    execute(administrator, f"CREATE DATABASE {name} TEMPLATE {template}")
-    store = Store(administrator.set(database=name).render_as_string(hide_password=False))
-    yield store
-    store.close()
-    execute(administrator, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 def empty(store: Store) -> None:
     """Remove everything; quicker than truncating some twenty tables and their indexes."""
     execute(

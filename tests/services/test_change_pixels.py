@@ -20,7 +20,10 @@ from daemon.domain import SceneResult
 from daemon.store.session import Store
 from engine.runtime.land import Coastline
 from tests.services.test_change import empty, ended, kinds, pass_of
+from tests.services.test_retention import again
 from tests.services.test_slices import record, rows
+from tests.services.test_store import OTHER_ENGINE
+from tests.support import watch
 from tests.support.sea import FakeLand, FakeScene, Target, sea_scene
 
 STAYS, LEAVES = (120, 130), (250, 280)
@@ -131,3 +134,42 @@ def test_the_archive_stands_in_for_a_product_that_is_gone(store: Store, looks: A
         "WHERE before_run_id IS NOT NULL",
     )
     assert found == [("gone", "no_pixels")] * 2, "by objects alone"
+
+
+def test_what_pixels_said_is_kept_when_they_are_gone(store: Store, looks: Any) -> None:
+    """The later pass is done anew after the earlier product was deleted: alerts stand."""
+    for kind in ("gone", "still_occupied", "cannot_tell"):
+        area = watch.box(*AREA)
+        watch.rule(store, kind, changes=[kind], area=area, score=0.0)
+    scenes = {result.scene.uri: scene for scene, result in looks}
+    for _, result in looks[:2]:
+        record(store, result)
+    settle(store, scenes)
+    before, opened = kinds(store), watch.told(store)
+    assert [row[1] for row in before[2:]] == ["still_occupied", "gone"]
+    del scenes[looks[0][1].scene.uri]
+    anew = again(12, [], area=AREA)
+    scenes[anew.scene.uri] = looks[1][0]
+    record(store, anew)
+    settle(store, scenes)
+    assert kinds(store) == before and watch.told(store) == opened
+    found = rows(
+        store,
+        """SELECT evidence -> 'pixels' ->> 'counts', evidence -> 'pixels' ->> 'kept_from', before_run_id
+           FROM current_changes WHERE before_run_id IS NOT NULL""",
+    )
+    ((unit,),) = rows(store, "SELECT id FROM change_unit WHERE before_run_id IS NOT NULL AND NOT present")
+    assert {row[:2] for row in found} == {("true", unit)}
+    events = rows(store, "SELECT DISTINCT event FROM alert_outbox")
+    assert {event for (event,) in events} <= {"opened", "amended"}
+    record(store, replace(anew, versions=OTHER_ENGINE))  # and once more: it is kept from where it came
+    settle(store, {})
+    assert kinds(store) == before
+    (sources,) = set(
+        rows(
+            store,
+            "SELECT evidence -> 'pixels' ->> 'kept_from' FROM current_changes"
+            " WHERE before_run_id IS NOT NULL",
+        )
+    )
+    assert sources == (unit,)

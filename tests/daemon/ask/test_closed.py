@@ -140,13 +140,17 @@ COMPARED = Compared(PLACES, (THEN,), (), False)
 @pytest.mark.parametrize(
     ("question", "words", "cited"),
     [
-        ("what is new since the last pass?", "1 ship appeared.", "a"),
+        ("what is new since the last pass?", "1 object appeared.", "a"),
         ("which ships have left?", "1 ship left.", "B"),
         ("which ships are still there?", "1 place still occupied.", "c"),
         ("where can you not tell what changed?", "2 places where it cannot be told what happened.", "Ce"),
         ("has anything changed?", "Yes, 1 appeared and 1 left.", "aB"),
         ("how many ships were there last time?", "3 ships in the earlier pass.", ""),
-        ("are there more ships than before?", "Fewer: 3 before, then 2.", ""),
+        (
+            "are there more ships than before?",
+            "It cannot be told for certain: as many ships: 2 before, then 2. Of 2 more places",
+            "",
+        ),
         ("which ships longer than 300 m are new?", "No ship longer than 300 m appeared.", ""),
     ],
 )
@@ -154,7 +158,29 @@ def test_two_passes_are_told_from_the_stored_changes(question: str, words: str, 
     said, ids = answer(question, compared=COMPARED)
     assert said.startswith(words) and ids == cited
     assert "Compared with 2025-01-01 05:12 UTC" in said and "Seen 2025-01-13 05:12 UTC" in said
-    assert "no pixels" in said
+    assert ("not looked" if "last time" in question else "no pixels") in said
+
+
+def test_what_could_not_be_compared_is_in_no_count_and_said() -> None:
+    gone = [
+        Changed("cannot_tell", "removed", None, "ship", None, replace(SEEN[0], id=f"r{n}")) for n in range(9)
+    ]
+    both = [PLACES[2], Changed("gone", None, "ship", None, THEN, replace(SEEN[1], id="B"))]
+    few = answer("are there more ships than before?", compared=Compared((*both, *gone), (THEN,), (), False))[
+        0
+    ]
+    assert few.startswith("It cannot be told for certain: fewer ships: 2 before, then 1.") and "9 more" in few
+    sure = answer("are there more ships than before?", compared=Compared(tuple(both), (THEN,), (), False))[0]
+    assert sure.startswith("Fewer ships: 2 before, then 1.")
+    part = answer("what is new?", compared=Compared(tuple(both), (THEN,), ("failed",), False))[0]
+    assert "Part of it could not be compared (failed)." in part
+
+
+def test_a_turbine_that_is_new_is_no_ship() -> None:
+    turbine = replace(SEEN[0], label="turbine")
+    new = Compared((Changed("appeared", None, None, "turbine", THEN, turbine),), (THEN,), (), False)
+    assert answer("which ships are new?", compared=new)[0].startswith("No ship appeared.")
+    assert answer("what is new?", compared=new)[0].startswith("1 object appeared.")
 
 
 def test_one_places_change() -> None:

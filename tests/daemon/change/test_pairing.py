@@ -101,3 +101,12 @@ def test_an_object_of_a_sibling_slice_takes_its_partner_with_it() -> None:
     )
     (unit,) = plans(comparison, 20)
     assert unit.places == ()
+
+
+def test_a_partner_whose_results_were_removed_is_none() -> None:
+    units = compare([replace(of("after", None, 0), removed=True), of("after", None, 5000)], [])
+    assert sorted(str(p.absence) for p in units[None].places) == ["not_looked", "removed"]
+    assert units[None].removed
+    assert not compare([of("after", None, 0)], [])[None].removed
+    (nothing,) = plans(Comparison(AFTER, (), (), (), (), removed=True), pixel_age_days=20)
+    assert nothing.removed

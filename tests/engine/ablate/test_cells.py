@@ -21,7 +21,7 @@ SMALL = AblationSettings(
     seeds=(0,),
     chips=8,
     test_chips=6,
-    steps=3,
+    steps=(3,),
     batch=4,
     base_steps=2,
     fusions=("none", "modulate"),
@@ -71,7 +71,8 @@ def test_the_grid() -> None:
     assert {cell.prior for cell in grid if cell.fusion == "none"} == {"off"}
     assert any(cell.stages == 1 for cell in grid) and any(cell.prior == "shuffled" for cell in grid)
     assert set(FUSIONS) >= {"none", "modulate"}
-    for wrong in ({"fusions": ("magic",)}, {"steps": 1}, {"seeds": ()}):
+    steps: list[tuple[int, ...]] = [(1,), (2, 3, 4), ()]
+    for wrong in ({"fusions": ("magic",)}, {"seeds": ()}, *({"steps": each} for each in steps)):
         with pytest.raises(InputError):
             replace(SMALL, **wrong)
 
@@ -109,7 +110,7 @@ def test_a_cell_is_trained_once_and_taken_up_again(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(module, "train", None)
     assert Ablation(tmp_path, SMALL).run(cell) == json.loads(json.dumps(found))
     with pytest.raises(InputError):
-        Ablation(tmp_path, replace(SMALL, steps=4))
+        Ablation(tmp_path, replace(SMALL, steps=(4,)))
     rows = summarise([found], 5)
     text = markdown(rows, {"base": "tiny"})
     assert "| 2 | modulate | 2 | on |" in text

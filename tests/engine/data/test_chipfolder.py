@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from engine.cli import app
 from engine.data.chipfolder import land_cover, read_chips, write_triplets
 from engine.data.embeddings import Embeddings
-from engine.data.records import load_priors, read_records
+from engine.data.records import load_images, load_priors, read_records
 from engine.errors import DatasetError, InputError
 from engine.runtime.image import channel_stamp
 from engine.runtime.prior import Prior
@@ -73,6 +73,34 @@ def test_a_folder_becomes_a_dataset_split_by_site(folder, tmp_path) -> None:
     assert not {record.site for record in records} & {record.site for record in held_out}
     assert all(path.is_file() for record in records for path in record.files())
     assert "1 ship" in read_records(out / "stage1.jsonl")[0].answer
+
+
+def test_changes_since_an_earlier_pass_stand_in_the_split_of_their_place(folder, tmp_path) -> None:
+    half = 63 * 10 / 111_195
+    grid = np.stack(np.meshgrid(np.linspace(-half, half, 6), np.linspace(half, -half, 6)), -1).reshape(-1, 2)
+    later, earlier = [], []
+    for index in range(10):
+        place = {"anchors": (grid + (10.0 + 2 * index, 50.0)).tolist(), "relative_orbit": 8}
+        later.append(line(index, **place))
+        earlier.append(line(index, **place, objects=[], acquired="2022-05-20T05:00:00+00:00"))
+        earlier[-1] |= {name: f"Q{index}{end}" for name, end in (("product", ""), ("id", "/r0c0"))}
+        earlier[-1]["image"] = f"Q{index}.png"
+    before, after = read_chips(folder(earlier)), read_chips(folder(later))
+    out = tmp_path / "data"
+    out.mkdir()
+    write_triplets(
+        after, out, None, 252, {"detection": 1}, {"val": 0.2}, before=before, pair_shares={"change": 1}
+    )
+    for name, count in (("stage2.jsonl", 8), ("stage2.val.jsonl", 2)):
+        records = read_records(out / name)
+        pairs = [record for record in records if record.task == "change"]
+        assert len(pairs) == count and len(records) == 2 * count
+        assert {record.site for record in pairs} == {record.site for record in records}
+        for record in pairs:
+            assert record.answer.startswith('{"1": "appeared", "before": 0, "after": 1}')
+            assert record.dates == ("2022-05-20", "2022-06-01") and [p.seen for p in record.known] == [""]
+            assert load_images(record).shape == (2, 3, 126, 126)
+            assert record.truth == ({"place": 1, "label": "ship", "change": "appeared"},)
 
 
 def test_objects_that_leave_the_chip_are_marked(folder, tmp_path) -> None:

@@ -16,7 +16,8 @@ from engine.train.nano_batch import BANDS, CELL_PX, IGNORE
 from engine.train.nano_decoder import TaskLoss, Tower
 from engine.train.nano_losses import positions
 from engine.train.nano_tasks import TOKENS, TaskBank, draw_images, work_out
-from engine.train.pretrain import PretrainConfig, build
+from engine.train.pretrain import build
+from engine.train.pretrain_config import PretrainConfig
 
 
 @pytest.fixture(scope="module")

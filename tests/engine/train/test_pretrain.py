@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,8 @@ from engine.simulate.chips import make_chips
 from engine.train.nano_batch import CELL_PX, IGNORE, MAX_OBJECTS, Box, ChipBank, boxes
 from engine.train.nano_losses import positions
 from engine.train.nano_steps import average_gradients
-from engine.train.pretrain import PretrainConfig, build, pretrain
+from engine.train.pretrain import build, pretrain
+from engine.train.pretrain_config import PretrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +113,27 @@ def test_a_gradient_that_only_one_process_has_is_averaged_in_all(tmp_path) -> No
         assert none is None
 
 
+def _check_record(run: Path, step: str, begun_from: set[str], config: PretrainConfig) -> None:
+    """A step's record says what it was made of, and its curves are those of the log."""
+    record, curve = (json.loads((run / step / f"{name}.json").read_text()) for name in ("run", "curves"))
+    assert record["stage"] == step and record["config"] == asdict(config)
+    assert set(record["base"]) == begun_from
+    for name, digest in record["base"].items():
+        assert digest == hashlib.sha256((run / step / name).read_bytes()).hexdigest()
+    files = ["chips-0-1.npz", *(["pairs-0-1.pkl", "pairs-0-1.npy"] if step == "tasks" else [])]
+    digests = b"".join(hashlib.sha256((run / name).read_bytes()).digest() for name in files)
+    assert record["data"]["sha256"] == hashlib.sha256(digests).hexdigest()
+    assert record["data"]["chips"] == 64 and record["data"].get("pairs") == (24 if step == "tasks" else None)
+    assert {"commit", "versions", "started", "finished"} <= set(record)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = [line for line in log if line["step"] == step]
+    assert curve["loss"] == [line["loss"] for line in log]
+    assert record["last"]["loss"] == curve["loss"][-1] < 0.9 * curve["loss"][0]
+    assert record["samples"] == log[-1]["samples"] >= 480 and record["steps"] == curve["step"][-1]
+    assert all(len(values) == len(curve["step"]) for values in curve["figures"].values())
+    assert (run / step / "curves.png").stat().st_size > 1000
+
+
 @pytest.mark.slow
 def test_pretrain_learns_and_writes_a_checkpoint(tmp_path) -> None:
     config = PretrainConfig(
@@ -132,6 +157,13 @@ def test_pretrain_learns_and_writes_a_checkpoint(tmp_path) -> None:
     ):
         values = [line[fact] for line in log if line["step"] == step and fact in line]
         assert values[-1] < share * values[0], step
+    for step, begun_from in (
+        ("vision", set()),
+        ("decoder", set()),
+        ("joint", {"../vision.pt", "../decoder.pt"}),
+        ("tasks", {"../joint.pt"}),
+    ):
+        _check_record(tmp_path, step, begun_from, config)
     weights = (tmp_path / "joint.pt").stat().st_mtime_ns
     pretrain(tmp_path, config, say=lambda line: None)
     assert (tmp_path / "joint.pt").stat().st_mtime_ns == weights, "a finished step is not done again"

@@ -29,6 +29,7 @@ def test_a_bundle_is_made_from_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     bundle = Bundle.open(tmp_path / "bundle")
     assert READOUT in bundle.manifest.files and bundle.manifest.score_odds == (0.2, 0.8, 0.0)
+    assert bundle.manifest.training["stage"] == "lean" and bundle.manifest.training["samples"] > 0
     report = json.loads((tmp_path / "runs" / "evaluation.json").read_text())
     assert bundle.bundle_id in report["conditions"]["bundle"]
     assert report["results"]["detection"]["text_valid"]["share"] == 1
