@@ -6,8 +6,12 @@ what a question means (its reading) is known from how it was drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +26,7 @@ _BOUNDS = {  # words that compare: longer, strict
 }  # fmt: skip
 _OF = {"shorter": "longer", "shortest": "longest"}  # intents that share templates
 _PARTS = {**wordings.PARTS, **spoken.GEOGRAPHY}
+PEOPLE = Path(__file__).with_name("people.json")  # templates by person and intent
 LABELLED = (*FILTERS, "beyond", *LISTED)
 
 
@@ -34,18 +39,31 @@ class Asked:
     reading: Reading | None
 
 
-def templates() -> dict[str, tuple[str, ...]]:
-    """Return the templates of every intent, of what is refused and of what is not understood, each once."""
+@cache
+def people() -> dict[str, dict[str, list[str]]]:
+    """Return the templates of people who each ask in a way of their own, by person and intent."""
+    return dict(json.loads(PEOPLE.read_text()))
+
+
+def templates(without: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the templates of every intent, of what is refused and of what is not understood, each once.
+
+    Args:
+        without: people whose templates are left out.
+    """
     found: dict[str, list[str]] = {}
-    for tables in (wordings.CHIP, spoken.CHIP, wordings.PAIR, spoken.PAIR):
-        for intent, texts in tables.items():
+    for table in (wordings.CHIP, spoken.CHIP, wordings.PAIR, spoken.PAIR):
+        for intent, texts in table.items():
             found.setdefault(intent, []).extend(texts)
-    for other, intent in _OF.items():
-        found[other] = found[intent]
     found["describe"] = list(spoken.DESCRIBE)
     refused = [*unanswerable.OF_ONE.values(), *unanswerable.OF_TWO.values(), spoken.SMALL_TALK]
     found[REFUSED] = [text for texts in refused for text in texts]
     found[OTHER] = list(spoken.OTHER)
+    for name, tables in people().items():
+        for intent, said in tables.items() if name not in without else ():
+            found[intent].extend(said)
+    for other, intent in _OF.items():
+        found[other] = found[intent]
     return {intent: tuple(dict.fromkeys(texts)) for intent, texts in found.items()}
 
 
@@ -108,7 +126,7 @@ def _label(template: str, drawn: str, intent: str) -> str | None:
         return drawn
     if "{ship" in template or "a ship" in template:
         return "ship"
-    return "object" if "{object" in template or "contact" in template else None
+    return "object" if re.search(r"\{object|contact|detection|blip|\bthing\b", template) else None
 
 
 def _one(values: Sequence[str], rng: np.random.Generator) -> str:

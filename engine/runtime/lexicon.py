@@ -23,20 +23,31 @@ GEOGRAPHY = ("north", "south", "east", "west")
 
 # Words that say nothing of what is asked.
 GENERAL = """
-a about actually afloat again all also altogether am among an answer any anything anywhere are as at
-available be been being by can check chip cite contain contained containing contains could currently d
-detect detectable detected did display displayed do does during each entire enumerate estimate estimated
-every everything exact exactly exist existing exists explain find for found frame from full get give given
-got had has have having held hello here hey hi highlight hold holds how i identifiable identify if image
-imagery images in include included includes including indicate into is it its just kindly know known let
-lie lies like list listed ll locate located location locations look lying made make many mark marked may
-maybe me might my name need note notice now number numbered observable observe observed of ok okay on one
-ones onto our out overall pass per perhaps pick picked picture pinpoint place places please point position
-positions possibly present provide question quick quickly radar re recorded registered report reported
-return returns s said sar satellite say says scene see seen select short show showing shown shows sir sit
-sits sitting situated so some something somewhere spot spots spotted stand standing stands state such sure
-tell than thank thanks that the their them there these they thing think this those to total up us ve
-visible want was we were what where whether which while whole with would you your
+a about abouts actually afloat again all also altogether am among amount an annotate answer any anything
+anywhere approximate approximately approximation are arrange as asked asking assess assigned at available
+basically be been being bright bring by calls can check chip circle cite compute confirm confirmed
+contain contained containing contains correspond corresponding corresponds could counting curious currently
+d describing detect detectable detected detecting determine determined did display displayed displaying do
+does dot dots draw during each entire entries entry enumerate estimate estimated every everything evidence
+exact exactly exist existing exists explain extract fetch figure figures filter find finding folks for found
+frame from full generally get give given got grateful guess guys had has have having headcount hear held
+hello help here hey hi highlight hold holds hope hopefully hoping how i identifiable identify image
+imagery images in include included includes including indeed indicate indicated indicates indicating
+indication indications interested into is it its itself just kindly know known label labeled labelled let
+lie lies like list listed literally ll locate located locating location locations look looked looking lying
+made make many mark marked marker marking mate may maybe me mean measuring mention might my name necessary
+need note noted notice noticed now number numbered observable observe observed of ok okay on one ones onto
+our out outline overall particular pass per perhaps permit pick picked picture piece pieces pinpoint place
+places please point pointed pointing position positions possibly presence present proceed provide pull put
+quantify quantity question quick quickly radar re readers really reckon recognise recognised recognize
+recognized recorded registered report reported represent represented represents request requested requesting
+require requires retrieve return returns reveal revealed reveals rough roughly s said sar satellite say says
+scene see seeing seem seems seen select sense short show showing shown shows sight sign signals signs simply
+sir sit sits sitting situated so some something somewhere specify spot spots spotted spotting stand standing
+stands state such suppose supposed sure tag tagged tallied tell telling terms than thank thanks that the
+their them there these they thing think this those thought to total trace traces true truly try trying
+understand up us ve verify view visible want wanted wants was we were what where whereabouts whether which
+while whole wish with wonder wondering words would write yeah yes you your
 """
 # Words that go with some intents only, and the marks that stand for phrases.
 _CUES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -169,6 +180,79 @@ _CUES: tuple[tuple[str, tuple[str, ...]], ...] = (
         "number",
         ("what", "length", "happened",),
     ),
+    (
+        "only",
+        ("appeared", "gone", "beyond",),
+    ),
+    (
+        "class classified classify labelled labeled",
+        (*FILTERS, "what"),
+    ),
+    (
+        "fall falls within",
+        ("third",),
+    ),
+    (
+        "going coming come poke pokes poking hang hangs hanging overlap overlaps overlapping intersect "
+        "intersects whole "
+        "intersecting exit exits exiting protrude protrudes partway into partial",
+        ("beyond",),
+    ),
+    (
+        "going move stay story status outcome",
+        ("happened",),
+    ),
+    (
+        "status outcome outcomes result results guessing impossible hard undetermined unresolved unsure "
+        "doubts cases case unconfirmed unclarified indeterminate vague",
+        ("cannot_tell",),
+    ),
+    (
+        "appear appears",
+        ("still_occupied", "gone", "what"),
+    ),
+    (
+        "staying persistent persisting stationary common same static lasting keep keeps kept",
+        ("still_occupied",),
+    ),
+    (
+        "same movement movements moved move compare comparison main developments development update updates",
+        ("changed",),
+    ),
+    (
+        "same down traffic trend numbers quieter quiet busy busier decline declined growth shrink shrunk "
+        "dwindled dropped doubled getting busier",
+        ("more",),
+    ),
+    (
+        "summary summarise summarize sum situation overview",
+        ("changed",),
+    ),
+    (
+        "current",
+        (*FILTERS, *PAIR_INTENTS),
+    ),
+    (
+        "recently incoming joining arriving",
+        ("appeared",),
+    ),
+    (
+        "departing outgoing leavers absent missed cleared",
+        ("gone",),
+    ),
+    (
+        "identity identification categorised categorized assigned resemble resembles",
+        ("what",),
+    ),
+    (
+        "sitrep rundown contents content characterise characterize explanation happening through walk talk "
+        "describing outline sketch impression",
+        ("describe",),
+    ),
+    (
+        "sizes lengthwise",
+        ("length",),
+    ),
 )  # fmt: skip
 CUES: dict[str, tuple[str, ...]] = {}
 for _words, _intents in _CUES:
@@ -183,6 +267,7 @@ NEEDED: dict[str, frozenset[str]] = {
     intent: frozenset(words.split())
     for intent, words in {
         "count": (
+            "quantity quantify counting amount headcount figure tallied "
             "many number count counts counted total tally sum"
         ),
         "longest": (
@@ -192,37 +277,47 @@ NEEDED: dict[str, frozenset[str]] = {
             "shortest smallest tiniest littlest least minimum min"
         ),
         "length": (
+            "measuring metres meters m "
             "long length lengths size sized big large measure measures measurement dimension dimensions "
             "extent"
         ),
         "beyond": (
+            "going coming come poke pokes poking hang hangs hanging overlap overlaps intersect exit "
+            "exits protrude partial "
+            "sticking running reaching touching crossing goes whole completely "
             "<beyond> beyond outside partly partially partial wholly entirely fully fit extend reach "
             "stick run cut clipped cropped truncated cross crosses crossing edge edges border borders "
             "margin boundary incomplete touch runs off leave continue"
         ),
         "appeared": (
+            "recently arriving incoming "
             "new newly newcomer newcomers arrival arrivals appear appeared arrive arrived came come "
             "turned showed joined entered fresh popped added <new>"
         ),
         "gone": (
+            "absent cleared departing "
             "left gone disappeared disappear departed depart departures missing vanished vanish went away "
             "leave leaving lost <gone>"
         ),
         "still_occupied": (
+            "remaining staying persistent persisting stationary common same static keep "
             "still remain remains remained stayed stay stays unchanged occupied persist persists "
             "persisted <both> both times"
         ),
         "cannot_tell": (
+            "guessing impossible hard undetermined unresolved unsure doubts unconfirmed indeterminate "
             "<unclear> unclear uncertain unknown open doubtful undecided ambiguous doubt inconclusive"
         ),
         "more": (
+            "down traffic trend quieter decline declined growth same "
             "more fewer less grow grown grew fall fallen fell rise risen rose increase increased decrease "
             "decreased drop dropped larger smaller higher lower busier <more> many number "
             + _MOVED
         ),
-        "count_first": _EARLIER,
-        "count_second": _LATER,
+        "count_first": _EARLIER + " then",
+        "count_second": _LATER + " current present",
         "changed": (
+            "same movement moved anything update updates "
             "new happened happen occurred before "
             + _MOVED
         ),

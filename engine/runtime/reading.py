@@ -210,6 +210,7 @@ def slotted(marked: Marked, intent: str) -> Reading | None:
         "shorter": bound is not None and not bound.longer,
         **dict.fromkeys(("length", "what", "happened"), one),
         **dict.fromkeys(("which", "exists"), label is not None or bound is not None),
+        "describe": (label in (None, "object") or one) and bound is None,
         **dict.fromkeys(_OF_SHIPS, label not in ("platform", "turbine")),
     }
     if not needs.get(intent, True):

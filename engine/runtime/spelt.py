@@ -14,6 +14,24 @@ WORD_NUMBERS = {
     )
 } | {word: 10 * n for n, word in enumerate(
     "twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)}  # fmt: skip
+# English words that a slip would make a known word of: they are not mended.
+OTHERS = """
+appeal appealed appeals arranged assets bats berth boas buster chance chances charge charged charges
+cleaned clearer coast coding cold commute compart consent cont container contend contends contest
+contests context contract contracts convent coping corners costal counter county courts crossings daring
+deceased defect deport deported displaced editing exciting exit exiting exits expend fallon filler filmer
+form fund funding graceful handing hopping indexed indicted kindle lager lane lasted latter leaders
+leading leaking leaning leasing leaves lest lifted liner liners linger listen listing locale locked
+locking logger loner looming looping lots making martin marvin masked masking mere messed messing misled
+misses moored novice outsider overlay paces packed painted painting parses party passer pauses picker
+pint placer planes plates pleased pointer posing precious preset prevent printed printing provided
+provider reacting realty recorder regain regained renders repeal repealed reporter repost resort retain
+retained retaining retains ruining sand saying secondo seconds seeding seeking setting sewing shoot
+shooter shore shorten shoved shower shrine sips slowed slowing sorter sots sporting stacking stacks
+staged staging standings stared staring stated states statue statues sticky stocking stocks strands
+suction thee thin thins thorough though thought thoughts touched tracks trades trough tuned turner waited
+wander wandering ward wasted
+"""
 SCALES = {"hundred": 100, "thousand": 1000}
 
 

@@ -207,6 +207,9 @@ def test_drawn_questions_are_read_as_meant() -> None:
     ]  # fmt: skip
     assert len(wrong) < 0.005 * len(can), wrong
     others = [(one.text, f) for one in asked if one.reading is None and (f := read(one.text)) is not None]
+    others = [
+        each for each in others if each[1].bound is None or "are not" not in each[0]
+    ]  # at most, at least
     assert [each for each in others if each[1].intent != REFUSED] == []
     never = [(one.text, f) for one in asked if one.intent == REFUSED and (f := read(one.text)) is not None]
     told = [each for each in never if each[1].intent != REFUSED and "happened between" not in each[0].lower()]

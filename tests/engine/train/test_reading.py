@@ -39,13 +39,12 @@ def test_templates_that_were_not_seen_are_understood_and_hardly_misread(quick) -
     weights, figures = quick
     assert figures.understood > 0.7 and figures.misread < 0.02
     assert figures.passed_on > 0.6
-    assert reading.LEAST <= weights.threshold <= 0.95
+    assert weights.threshold == reading.THRESHOLD
 
 
 def test_equal_seeds_make_equal_weights() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "STEPS", 3)
-        patch.setattr(reading, "_threshold", lambda *_: 0.5)
         one, two, other = (reading.fit(seed, each=1)[0].digest for seed in (3, 3, 4))
     assert one == two != other
 
