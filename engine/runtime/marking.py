@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from engine.runtime.lexicon import CUES, GENERAL, SLOTS
 from engine.runtime.patterns import (
@@ -201,7 +201,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _LONG = 6  # letters from which on a wrong letter, or one too many, is mended as well
 
 
-@cache
+@lru_cache(4096)
 def _mended(word: str) -> str:
     """Mend a letter that was swapped, dropped or doubled inside a word, where one word alone fits."""
     if len(word) < 4 or word in _spelling() or word in _known() or not word.isalpha():

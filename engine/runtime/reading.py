@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 from engine.errors import ArtifactError
 from engine.runtime.lexicon import CHIP_INTENTS, CUES, NEEDED, PAIR_INTENTS, SLOTS
 from engine.runtime.marking import Bound, Marked, mark
+from engine.runtime.traps import trapped
 
 WEIGHTS = Path(__file__).with_name("data") / "reading.npz"
 BUCKETS = 4096  # of hashed features
 OTHER = "other"  # questions that are not understood, as training knows them
 REFUSED = "refused"
 INTENTS = (*CHIP_INTENTS, *PAIR_INTENTS, "describe", REFUSED, OTHER)
+_SURE = 0.95  # least probability of REFUSED where words or slots fit nothing that is known
 _LETTERS = (3, 4)  # lengths of the letter sequences inside words
 LISTING = ("which", "count", "exists", "third", "longer", "shorter")  # ask alike for what passes a filter
 _POINTED = ("length", "what", "happened", "describe", "cannot_tell", "more", "changed")  # may hold "it"
@@ -164,13 +166,13 @@ def read(text: str, weights: Weights | None = None) -> Reading | None:
     refused = chances[REFUSED]
     if marked.unknown:
         surest = max(chances, key=lambda name: chances[name])
-        return Reading(REFUSED, refused) if surest == REFUSED and refused >= weights.refusing else None
+        return Reading(REFUSED, refused) if surest == REFUSED and refused >= _SURE else None
     fitting = {name: chances[name] for name in INTENTS if slotted(marked, name) is not None}
     for name in ("count_first", "count_second"):  # counts, of the image that a mark names
         if name in fitting and "count" not in fitting:
             fitting[name] += chances["count"]
     if not fitting:
-        return Reading(REFUSED, refused) if refused >= weights.refusing else None
+        return Reading(REFUSED, refused) if refused >= _SURE else None
     every = sum(fitting.values()) + refused + chances[OTHER]
     alike = {name: sum(p for other, p in fitting.items() if _alike(name, other)) / every for name in fitting}
     best = max(fitting, key=lambda name: (alike[name], fitting[name]))
@@ -179,7 +181,7 @@ def read(text: str, weights: Weights | None = None) -> Reading | None:
     if alike[best] < weights.threshold or chances[OTHER] / every > alike[best]:
         return None
     found = slotted(marked, best)
-    return None if found is None else replace(found, probability=alike[best])
+    return None if found is None or trapped(text, found) else replace(found, probability=alike[best])
 
 
 def slotted(marked: Marked, intent: str) -> Reading | None:

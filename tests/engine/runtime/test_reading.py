@@ -214,3 +214,88 @@ def test_drawn_questions_are_read_as_meant() -> None:
     never = [(one.text, f) for one in asked if one.intent == REFUSED and (f := read(one.text)) is not None]
     told = [each for each in never if each[1].intent != REFUSED and "happened between" not in each[0].lower()]
     assert told == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "how many ships are left now?",
+        "which ships are left here?",
+        "are any ships left?",
+        "is there any ship left?",
+        "which ships fit wholly in the image?",
+        "which ships fit entirely in the image?",
+        "which ships are fully visible?",
+        "how many positions were occupied earlier?",
+        "which places were occupied first?",
+        "were places occupied before?",
+        "is the longest ship shorter than 200 m?",
+        "is the shortest ship under 50 m?",
+        "is the longest ship in the north?",
+        "is the largest ship on the left?",
+        "is the biggest thing a platform?",
+        "how many ships appear longer than 100 m?",
+        "which ships came from the north?",
+        "how many ships departed to the east?",
+        "which ships arrived from the north?",
+        "how many ships went to the south?",
+        "are the ships larger now than before?",
+        "is it larger than before?",
+        "did it grow?",
+        "how many images contain ships?",
+        "how many places have ships?",
+        "what is the largest number of ships?",
+        "which place has the largest number?",
+        "are there short ships?",
+        "how many short ships are there?",
+        "how many ships pass here?",
+        "how many ships are out?",
+        "how many ships are up?",
+        "are all ships longer than 100 m?",
+        "is every ship longer than 50 m?",
+        "are all ships in the north?",
+        "did all ships leave?",
+        "are all ships new?",
+        "did everything change?",
+        "is the ship longer than 100 m?",
+        "ships longer than 1.000 m",
+        "how many ships longer than one fifty m?",
+        "ships longer than two fifty metres",
+        "ships over three fifty metres",
+        "ships longer than twenty thirty metres",
+        "ships over two two two m",
+        "ships over nineteen eighty m",
+        "did all the ships go?",
+        "did every ship stay?",
+        "do the ships fit in the image?",
+        "what is in the lower third?",
+        "ships in the NW",
+        "did any come from the west?",
+        "did the number of ships stay?",
+        "did the largest ship leave?",
+        "a" * 250,
+        f"how many ships longer than {'9' * 320} m?",
+    ],
+)
+def test_what_words_alone_would_read_the_wrong_way_is_not_understood(question: str) -> None:
+    """Each of these was read as another question once, or refused for good."""
+    assert read(question) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "intent"),
+    [
+        ("which ships left since the last pass?", "gone"),
+        ("how many ships left?", "gone"),
+        ("are there ships on the left?", "third"),
+        ("which ships do not fit fully in the image?", "beyond"),
+        ("the longest ship in the north?", "longest"),
+        ("how many ships appeared in the north?", "appeared"),
+        ("is there a ship longer than two hundred and fifty metres?", "longer"),
+        ("ships at least twenty five m long", "longer"),
+        ("how many places are still occupied?", "still_occupied"),
+    ],
+)
+def test_what_is_near_a_trap_is_understood(question: str, intent: str) -> None:
+    reading = read(question)
+    assert reading is not None and reading.intent == intent
