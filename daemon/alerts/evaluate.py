@@ -107,21 +107,25 @@ _JUDGED = text(
     """
 )
 
+# That a scene's comparison is still to be made, or failed.
+_UNSETTLED = """(
+    EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = {one}.id)
+    OR EXISTS (
+        SELECT FROM change_unit unit
+        WHERE unit.after_run_id = {one}.current_run_id AND unit.present AND unit.outcome = 'failed'
+    )
+)"""
+
 # Scenes and their neighbouring slices, which may show an object better, so that its alert goes from one to
 # the other: whether their comparison is made, and whether those of all their neighbours are.
 _BESIDE = text(
-    """
-    SELECT DISTINCT other.id,
-        NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = other.id)
-            AND NOT EXISTS (
-                SELECT FROM change_unit unit
-                WHERE unit.after_run_id = other.current_run_id AND unit.present AND unit.outcome = 'failed'
-            ) AS settled,
+    f"""
+    SELECT DISTINCT other.id, NOT {_UNSETTLED.format(one="other")} AS settled,
         NOT EXISTS (
-            SELECT FROM change_due
-            JOIN acquisition near ON near.id = change_due.acquisition_id
+            SELECT FROM acquisition near
             WHERE (near.platform, near.datatake) = (other.platform, other.datatake)
                 AND abs(extract(epoch FROM near.start - other.start)) <= :beside_s
+                AND {_UNSETTLED.format(one="near")}
         ) AS quiet
     FROM acquisition own
     JOIN acquisition other ON (other.platform, other.datatake) = (own.platform, own.datatake)
