@@ -337,6 +337,26 @@ def test_counts_of_a_pass_that_is_not_whole_stand(store: Store) -> None:
     assert told(store) == []
 
 
+def test_counts_of_what_was_seen_before_stand(store: Store) -> None:
+    seen = {"recurrence": {"at_least": 1, "days": 30}}
+    watch.rule(store, "many", count={"over": 1}, **seen)
+    watch.rule(store, "few", count={"under": 2}, **seen)
+    watch.rule(store, "any", count={"over": 1})
+    record(store, pass_of(0, [HERE, THERE]))
+    record(store, pass_of(12, [HERE, THERE]))
+    settle(store)
+    before = [row[:2] for row in told(store)]
+    assert before == [("any", 0), ("any", 12), ("few", 0), ("many", 12)]
+    assert keep_from(store, 100) == 2
+    record(store, again(12, [HERE, THERE]))
+    assert [row[:2] for row in told(store)] == before
+    assert [row for row in events(store) if row[1] == "retracted"] == []
+    record(store, again(12, [HERE], 2))
+    assert [row[:2] for row in told(store)] == [("any", 0), ("few", 0), ("many", 12)]
+    record(store, pass_of(50, [HERE, THERE]))  # whose look back holds nothing that was removed
+    assert [row[:2] for row in told(store) if row[1] == 50] == [("any", 50), ("few", 50)]
+
+
 PASSES: dict[int, dict[str, Any]] = {
     0: {"ships": [(135.0, 6.5), (135.2, 7.5), (135.8, 6.5)]},
     5: {"ships": [(135.0, 6.5), (134.5, 7.0)], "track": 2, "area": WEST},
