@@ -19,7 +19,7 @@ from daemon.errors import StoreConflict
 from daemon.store import retention
 from daemon.store.session import Store
 from tests.services.test_change import EAST, START, WEST, empty, kinds, pass_of, settle, worker
-from tests.services.test_slices import record, rows
+from tests.services.test_slices import M_PER_DEG, product, record, rows, scene
 from tests.support import watch
 
 HERE, THERE, LATER = (135.0, 7.0), (135.2, 7.0), (135.4, 7.0)
@@ -224,7 +224,7 @@ def test_a_late_scene_whose_neighbours_were_pruned(store: Store) -> None:
 def test_what_is_due_keeps_its_partners(store: Store) -> None:
     rules(store)
     record(store, pass_of(0, [HERE, THERE]))
-    record(store, pass_of(0, [HERE], track=2, second=600, area=(10.0, 1.0, 11.0, 2.0)))
+    record(store, pass_of(1, [HERE], track=2, area=(10.0, 1.0, 11.0, 2.0)))
     record(store, pass_of(12, [HERE, LATER]))
     with store.transaction() as session:
         assert retention.count(session, START + timedelta(days=6)).runs == 1
@@ -312,6 +312,45 @@ def test_what_is_still_known_of_the_passes_before_counts(store: Store) -> None:
     record(store, pass_of(6, [HERE, LATER], track=2))
     settle(store)
     assert told(store) == [], "a late scene shows that it was there before"
+
+
+def two_slices(store: Store) -> None:
+    """A pass of two slices: a ship that both show, the second better; then a pass of its own."""
+    one = scene(product(START), [(135.0, 7.0, 997.0)], relative_orbit=1)
+    second = START + timedelta(seconds=25)
+    two = scene(product(second), [(135.0, 7.0 + 8 / M_PER_DEG, 40.0)], relative_orbit=1)
+    record(store, one)
+    record(store, two)
+    assert rows(store, "SELECT count(*) FROM detection WHERE duplicate_of IS NOT NULL") == [(1,)]
+    record(store, pass_of(100, []))
+    settle(store)
+
+
+def standing(store: Store) -> list[Any]:
+    return rows(store, "SELECT run_id FROM detection WHERE duplicate_of IS NULL")
+
+
+def test_a_pass_goes_with_all_its_slices(store: Store) -> None:
+    two_slices(store)
+    ship = standing(store)
+    assert keep_from(store, 10 / 86400) == 0, "the second slice is younger"
+    assert standing(store) == ship
+    with store.transaction() as session:
+        assert retention.count(session, START + timedelta(days=50)).runs == 2
+    assert keep_from(store, 50, limit=1, batches=1) == 2
+    assert rows(store, "SELECT count(*) FROM detection") == [(0,)]
+
+
+def test_a_pass_stays_whole_for_a_younger_one(store: Store) -> None:
+    """The younger pass is compared with one slice of two."""
+    north, south = (134.0, 7.0, 136.5, 8.0), (134.0, 6.0, 136.5, 7.0)
+    record(store, pass_of(0, [(135.0, 6.5)], area=south))
+    record(store, pass_of(0, [(135.0, 7.5)], 25, area=north))
+    record(store, pass_of(12, [(135.0, 7.5)], area=(134.0, 7.2, 136.5, 8.0)))
+    settle(store)
+    assert keep_from(store, 6) == 0
+    assert keep_from(store, 20, limit=1, batches=1) == 2
+    assert keep_from(store, 20) == 1
 
 
 def test_nobody_judges_half_of_what_is_removed(store: Store) -> None:
