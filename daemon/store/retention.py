@@ -95,8 +95,9 @@ def prune(session: Session, before: datetime, limit: int = 20) -> int:
         session.scalars(
             text(
                 f"""
+                WITH old AS ({_OLD})
                 SELECT run_id
-                FROM (SELECT run_id, rank() OVER (ORDER BY first, platform, datatake) FROM ({_OLD}) AS old) AS old
+                FROM (SELECT run_id, rank() OVER (ORDER BY first, platform, datatake) FROM old) AS ranked
                 WHERE rank <= :limit
                 """
             ),
