@@ -158,7 +158,9 @@ def _last_seen(
     looked: Any = shapely.MultiPolygon()
     for key, runs in passes.items():
         gone = [one.area for one in removed if one.start > starts[key] and one.key != key]
-        looked = shapely.union_all([looked, *gone])
+        if gone:
+            looked = shapely.union_all([looked, *gone])
+            shapely.prepare(looked)
         seen = [row for run_id in runs for row in by_run.get(run_id, ())]
         points = shapely.points([(row.lon_deg, row.lat_deg) for row in seen] or np.empty((0, 2)))
         again = shapely.dwithin(looked, points, _EDGE_DEG)
