@@ -377,7 +377,7 @@ class Suppression:
             return None
         definition = self._definition(content.version_id)
         oldest = definition.max_age_hours
-        first = content.first or self._now
+        first = min(content.first or self._now, self._now)  # where the clock that said so ran ahead
         if oldest is not None and content.sensed and first - content.sensed > timedelta(hours=oldest):
             return "stale"
         if definition.quiet_hours and definition.quiet_hours.holds(self._now):
