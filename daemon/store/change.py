@@ -84,7 +84,10 @@ def claim(session: Session, lease_s: float) -> Due | None:
 
 
 def compare(session: Session, acquisition_id: int) -> Comparison | None:
-    """Read what an acquisition's current run is compared with; None where it looked at no sea."""
+    """Read what an acquisition's current run is compared with; None where it looked at no sea.
+
+    Call it in a snapshot: of half of what retention removes in between, objects would seem to have appeared.
+    """
     neighbours = {"neighbours": _NEIGHBOURS}
     slices = [_run(row) for row in session.execute(SLICES, {"id": acquisition_id, **neighbours})]
     current = session.scalar(select(Acquisition.current_run_id).where(Acquisition.id == acquisition_id))

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from daemon.alerts.evaluate import evaluate_ais, lock
 from daemon.domain import SceneResult
 from daemon.errors import StoreConflict
-from daemon.store import retention
+from daemon.store import change, retention
 from daemon.store.session import Store
 from tests.services.test_change import EAST, START, WEST, empty, kinds, pass_of, settle, worker
 from tests.services.test_slices import M_PER_DEG, product, record, rows, scene
@@ -394,6 +394,27 @@ def test_counts_of_what_was_seen_before_stand(store: Store) -> None:
     assert [row[:2] for row in told(store)] == [("any", 0), ("few", 0), ("many", 12)]
     record(store, pass_of(50, [HERE, THERE]))  # whose look back holds nothing that was removed
     assert [row[:2] for row in told(store) if row[1] == 50] == [("any", 50), ("few", 50)]
+
+
+def test_retention_while_a_comparison_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules(store)
+    two_passes(store)
+    record(store, again(12, [HERE, LATER]))
+    pruned = []
+    not_passing_over = change._not_passing_over
+
+    def meanwhile(*what: Any) -> Any:
+        if not pruned:
+            pruned.append(keep_from(store, 100, limit=1, batches=1))
+        return not_passing_over(*what)
+
+    monkeypatch.setattr(change, "_not_passing_over", meanwhile)
+    by = worker(store, retry_delay_s=1e-6)
+    while by.step():
+        pass
+    assert pruned == [1]
+    assert not [row for row in kinds(store) if row[1] == "appeared" and row[3] == HERE[0]]
+    assert told(store) == sorted(PAIR + FIRST)
 
 
 PASSES: dict[int, dict[str, Any]] = {
