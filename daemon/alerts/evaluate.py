@@ -201,7 +201,7 @@ def evaluate_timer(session: Session, now: datetime) -> None:
     if not open_gaps and "gap" not in store.kinds_in_use(session):
         return
     wanted = matching.gaps(session, now)
-    _apply(session, [_ended(step) for step in plan(wanted, open_gaps)])
+    _apply(session, [_ended(step) for step in removed.gaps(plan(wanted, open_gaps))])
 
 
 def lock(session: Session) -> None:

@@ -101,6 +101,15 @@ def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) 
     return [step for step in steps if step.known is None or step.known.id not in held]
 
 
+def gaps(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps without those by which an area that was looked at would never have been."""
+    return [
+        step
+        for step in steps
+        if not (step.known and step.wanted and step.known.told.sensed and step.wanted.sensed is None)
+    ]
+
+
 def _lost_count(session: Session, step: Step) -> bool:
     """Whether a step says of a count what rests on passes whose results were removed.
 

@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from daemon.alerts.evaluate import evaluate_ais, lock
+from daemon.alerts.evaluate import evaluate_ais, evaluate_timer, lock
 from daemon.domain import SceneResult
 from daemon.errors import StoreConflict
 from daemon.store import change, retention
@@ -394,6 +394,26 @@ def test_counts_of_what_was_seen_before_stand(store: Store) -> None:
     assert [row[:2] for row in told(store)] == [("any", 0), ("few", 0), ("many", 12)]
     record(store, pass_of(50, [HERE, THERE]))  # whose look back holds nothing that was removed
     assert [row[:2] for row in told(store) if row[1] == 50] == [("any", 50), ("few", 50)]
+
+
+def test_an_area_whose_last_pass_was_removed_was_looked_at(store: Store) -> None:
+    watch.rule(store, coverage_gap={"hours": 48})
+
+    def tick(day: float) -> None:
+        with store.transaction() as session:
+            evaluate_timer(session, START + timedelta(days=day))
+
+    record(store, pass_of(0, []))
+    tick(5)
+    last = "SELECT state, evidence -> 'gap' ->> 'last_looked', sensed FROM alert"
+    assert rows(store, last) == [("open", START.isoformat(), START)]
+    assert keep_from(store, 50) == 1
+    tick(60)
+    assert rows(store, last) == [("open", START.isoformat(), START)]
+    assert [row[1:] for row in events(store)] == [("opened", 1)]
+    record(store, pass_of(61, []))
+    tick(61.5)
+    assert [row[0] for row in rows(store, last)] == ["closed"]
 
 
 def test_retention_while_a_comparison_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
