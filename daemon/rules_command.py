@@ -153,7 +153,7 @@ def redeliver() -> None:
 
 
 def prune_results(older_than: str, dry_run: bool) -> None:
-    """Remove results of scenes older than an age, run by run; see `store.retention`."""
+    """Remove results of scenes older than an age, pass by pass; see `store.retention`."""
     from .errors import StoreConflict
     from .store import retention
 

@@ -107,21 +107,25 @@ _JUDGED = text(
     """
 )
 
+# That a scene's comparison is still to be made, or failed.
+_UNSETTLED = """(
+    EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = {one}.id)
+    OR EXISTS (
+        SELECT FROM change_unit unit
+        WHERE unit.after_run_id = {one}.current_run_id AND unit.present AND unit.outcome = 'failed'
+    )
+)"""
+
 # Scenes and their neighbouring slices, which may show an object better, so that its alert goes from one to
 # the other: whether their comparison is made, and whether those of all their neighbours are.
 _BESIDE = text(
-    """
-    SELECT DISTINCT other.id,
-        NOT EXISTS (SELECT FROM change_due WHERE change_due.acquisition_id = other.id)
-            AND NOT EXISTS (
-                SELECT FROM change_unit unit
-                WHERE unit.after_run_id = other.current_run_id AND unit.present AND unit.outcome = 'failed'
-            ) AS settled,
+    f"""
+    SELECT DISTINCT other.id, NOT {_UNSETTLED.format(one="other")} AS settled,
         NOT EXISTS (
-            SELECT FROM change_due
-            JOIN acquisition near ON near.id = change_due.acquisition_id
+            SELECT FROM acquisition near
             WHERE (near.platform, near.datatake) = (other.platform, other.datatake)
                 AND abs(extract(epoch FROM near.start - other.start)) <= :beside_s
+                AND {_UNSETTLED.format(one="near")}
         ) AS quiet
     FROM acquisition own
     JOIN acquisition other ON (other.platform, other.datatake) = (own.platform, own.datatake)
@@ -197,7 +201,7 @@ def evaluate_timer(session: Session, now: datetime) -> None:
     if not open_gaps and "gap" not in store.kinds_in_use(session):
         return
     wanted = matching.gaps(session, now)
-    _apply(session, [_ended(step) for step in plan(wanted, open_gaps)])
+    _apply(session, [_ended(step) for step in removed.gaps(plan(wanted, open_gaps))])
 
 
 def lock(session: Session) -> None:
@@ -373,7 +377,7 @@ class Suppression:
             return None
         definition = self._definition(content.version_id)
         oldest = definition.max_age_hours
-        first = content.first or self._now
+        first = min(content.first or self._now, self._now)  # where the clock that said so ran ahead
         if oldest is not None and content.sensed and first - content.sensed > timedelta(hours=oldest):
             return "stale"
         if definition.quiet_hours and definition.quiet_hours.holds(self._now):

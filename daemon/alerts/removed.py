@@ -18,6 +18,7 @@ from .reconcile import SAME_OBJECT_M, Known, Step, plan
 
 _EDGE_DEG = 0.0005  # as of store/change.py: a place so close to an area was looked at
 _OUTLINE_M = 1000.0  # footprints are rougher than areas
+_BESIDE_DEG = 0.1  # what a rule looks up may lie so far beside its area
 
 # Of alerts: whether their rule looks back to a pass, or they compare with one, whose results were removed; in
 # the latter case whether their own pass shows the contrary.
@@ -63,6 +64,21 @@ _LOST = text(
     """
 )
 
+# Whether a count's rule looks back to a pass near its area whose results were removed.
+_LOST_COUNT = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM alert_rule_version v
+        JOIN alert_area area ON area.id = v.area_id
+        JOIN acquisition e ON e.start < :sensed
+            AND e.start >= CAST(:sensed AS timestamptz) - make_interval(secs => 86400 * v.seen_days)
+            AND ST_DWithin(e.footprint::geometry, area.outline, :beside)
+        WHERE v.id = :version AND e.platform || '-' || e.datatake <> :pass AND e.current_run_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM coverage WHERE coverage.run_id = e.current_run_id)
+    )
+    """
+)
+
 
 def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) -> list[Step]:
     """Return the steps without those, retractions most of all, for which there is no evidence.
@@ -72,7 +88,7 @@ def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) 
         steps: as `plan` made them.
         wanted: from these.
     """
-    steps = list(steps)
+    steps = [step for step in steps if not _lost_count(session, step)]
     orphans = {step.known.id: step.known for step in steps if step.event == "retracted" and step.known}
     counted = {step.known.id for step in steps if step.known and _only_counts(step)}
     if not orphans and not counted:
@@ -83,6 +99,29 @@ def standing(session: Session, steps: Iterable[Step], wanted: Sequence[Wanted]) 
     held = {row.id for row in lost if row.stands or row.id in counted}
     held |= _possible(session, [orphans[row.id] for row in lost if row.looks and row.id in orphans], wanted)
     return [step for step in steps if step.known is None or step.known.id not in held]
+
+
+def gaps(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps without those by which an area that was looked at would never have been."""
+    return [
+        step
+        for step in steps
+        if not (step.known and step.wanted and step.known.told.sensed and step.wanted.sensed is None)
+    ]
+
+
+def _lost_count(session: Session, step: Step) -> bool:
+    """Whether a step says of a count what rests on passes whose results were removed.
+
+    Fewer objects with a past than there were take an alert on many back, or tell of few.
+    """
+    told = step.wanted or (step.known and step.known.told)
+    if not told or told.kind != "count":
+        return False
+    if step.event == "opened" and "under" not in told.evidence["count"]:
+        return False
+    values = {"version": told.version_id, "sensed": told.sensed, "pass": told.pass_, "beside": _BESIDE_DEG}
+    return bool(session.scalar(_LOST_COUNT, values))
 
 
 def _only_counts(step: Step) -> bool:

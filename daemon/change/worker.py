@@ -72,7 +72,7 @@ class ChangeWorker:
         began = time.monotonic()
         comparison: Comparison | None = None
         try:
-            with self._store.transaction() as session:
+            with self._store.transaction(snapshot=True) as session:
                 comparison = changes.compare(session, due.acquisition_id)
                 standing = changes.digests(session, comparison.after.run_id) if comparison else {}
             units, kept = self._work_out(comparison, standing)

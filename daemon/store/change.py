@@ -84,7 +84,10 @@ def claim(session: Session, lease_s: float) -> Due | None:
 
 
 def compare(session: Session, acquisition_id: int) -> Comparison | None:
-    """Read what an acquisition's current run is compared with; None where it looked at no sea."""
+    """Read what an acquisition's current run is compared with; None where it looked at no sea.
+
+    Call it in a snapshot: of half of what retention removes in between, objects would seem to have appeared.
+    """
     neighbours = {"neighbours": _NEIGHBOURS}
     slices = [_run(row) for row in session.execute(SLICES, {"id": acquisition_id, **neighbours})]
     current = session.scalar(select(Acquisition.current_run_id).where(Acquisition.id == acquisition_id))
@@ -158,7 +161,9 @@ def _last_seen(
     looked: Any = shapely.MultiPolygon()
     for key, runs in passes.items():
         gone = [one.area for one in removed if one.start > starts[key] and one.key != key]
-        looked = shapely.union_all([looked, *gone])
+        if gone:
+            looked = shapely.union_all([looked, *gone])
+            shapely.prepare(looked)
         seen = [row for run_id in runs for row in by_run.get(run_id, ())]
         points = shapely.points([(row.lon_deg, row.lat_deg) for row in seen] or np.empty((0, 2)))
         again = shapely.dwithin(looked, points, _EDGE_DEG)

@@ -1,8 +1,9 @@
 """Retention: old results go, ledgers, runs and alerts stay.
 
 Of a run older than the limit its candidates, detections, coverage and what hangs on them are removed: without
-coverage nothing claims that its sea was looked at and found empty. The run's notes say when. A run that a
-younger one is compared with, was, or is about to be, stays until that one is as old.
+coverage nothing claims that its sea was looked at and found empty. The run's notes say when. A pass goes with
+all its slices: one of which a slice is younger, or that a younger one is compared with, was, or is about to
+be, stays until that one is as old.
 """
 
 from __future__ import annotations
@@ -15,22 +16,41 @@ from sqlalchemy.orm import Session
 
 from .change import MAX_AGE_DAYS
 
+# Whole passes: a slice that stays without its neighbours would show doubles and ghosts as objects.
 _OLD = """
-SELECT coverage.run_id FROM coverage
-JOIN run ON run.id = coverage.run_id
-JOIN acquisition ON acquisition.id = run.acquisition_id
-WHERE acquisition.start < :before AND NOT EXISTS (
-    SELECT FROM change_unit
+WITH aged AS MATERIALIZED (
+    SELECT run.id, acquisition.platform, acquisition.datatake, acquisition.start
+    FROM coverage
+    JOIN run ON run.id = coverage.run_id
+    JOIN acquisition ON acquisition.id = run.acquisition_id
+    WHERE acquisition.start < :before
+), kept AS (
+    SELECT aged.platform, aged.datatake
+    FROM aged
+    JOIN acquisition beside ON (beside.platform, beside.datatake) = (aged.platform, aged.datatake)
+    WHERE beside.start >= :before
+    UNION
+    SELECT aged.platform, aged.datatake
+    FROM aged
+    JOIN change_unit ON change_unit.before_run_id = aged.id
     JOIN run later ON later.id = change_unit.after_run_id
     JOIN acquisition since ON since.id = later.acquisition_id
-    WHERE change_unit.before_run_id = run.id AND since.start >= :before
-) AND NOT EXISTS (
-    SELECT FROM change_due
+    WHERE since.start >= :before
+    UNION
+    SELECT aged.platform, aged.datatake
+    FROM change_due
     JOIN acquisition since ON since.id = change_due.acquisition_id
     JOIN coverage_part theirs ON theirs.run_id = since.current_run_id
     JOIN coverage_part mine ON ST_Intersects(mine.part, theirs.part)
-    WHERE mine.run_id = run.id AND since.start >= :before
-        AND since.start > acquisition.start AND since.start <= acquisition.start + :reach
+    JOIN aged ON aged.id = mine.run_id
+    WHERE since.start >= :before
+        AND since.start > aged.start AND since.start <= aged.start + :reach
+)
+SELECT aged.id AS run_id,
+       min(aged.start) OVER (PARTITION BY aged.platform, aged.datatake) AS first, aged.platform, aged.datatake
+FROM aged
+WHERE NOT EXISTS (
+    SELECT FROM kept WHERE (kept.platform, kept.datatake) = (aged.platform, aged.datatake)
 )
 """
 _REACH = timedelta(days=MAX_AGE_DAYS)
@@ -67,12 +87,20 @@ def count(session: Session, before: datetime) -> Old:
 def prune(session: Session, before: datetime, limit: int = 20) -> int:
     """Remove the results of some runs that are older; return of how many: 0 where none is left.
 
+    Passes go whole, the oldest first, until there are as many runs as the limit says, or more.
     Whoever judges waits: to see half of a scene's results would take its alerts back.
     """
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('alerts', 0))"))
     runs = list(
         session.scalars(
-            text(f"{_OLD} ORDER BY acquisition.start, run.id LIMIT :limit"),
+            text(
+                f"""
+                WITH old AS ({_OLD})
+                SELECT run_id
+                FROM (SELECT run_id, rank() OVER (ORDER BY first, platform, datatake) FROM old) AS ranked
+                WHERE rank <= :limit
+                """
+            ),
             {"before": before, "reach": _REACH, "limit": limit},
         )
     )

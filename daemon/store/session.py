@@ -37,8 +37,11 @@ class Store:
         )
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self, snapshot: bool = False) -> Iterator[Session]:
         """Open a session whose work is committed at the end, all or nothing.
+
+        Args:
+            snapshot: all statements see the database as the first one did, for reading.
 
         Raises:
             StoreUnavailable: the database does not answer (retry).
@@ -46,6 +49,8 @@ class Store:
             ConfigError: access is refused, or the tables are not there.
         """
         with translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if snapshot:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     def close(self) -> None:

@@ -374,6 +374,17 @@ def test_suppressed_alerts_are_recorded_and_not_sent(store: Store) -> None:
     assert watch.rows(store, EVENTS) == [("opened", 2), ("retracted", 2)]
 
 
+def test_a_clock_that_ran_ahead_makes_no_scene_stale(store: Store) -> None:
+    watch.rule(store, max_age_hours=24)
+    fresh = (datetime.now(timezone.utc) - watch.START) / timedelta(days=1) - 0.5
+    do(store, "UPDATE alert_rule_period SET since = now() + interval '30 hours'")
+    watch.record(store, watch.result(fresh, [(134.5, 7.0)], datatake=77))
+    assert watch.rows(store, "SELECT suppressed FROM alert") == [(None,)]
+    assert watch.rows(
+        store, "SELECT count(*) FROM alert_judged WHERE first > now() + interval '29 hours'"
+    ) == [(1,)]
+
+
 def test_a_rule_that_fails_costs_no_scene(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     watch.rule(store)
     with monkeypatch.context() as patch:

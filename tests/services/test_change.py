@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -134,6 +135,24 @@ def test_an_earlier_pass_stays_as_long_as_a_younger_is_compared_with_it(store: S
     with store.transaction() as session:
         assert retention.prune(session, START + timedelta(days=30)) == 2
     assert kinds(store) == []
+
+
+def test_where_passes_looked_is_asked_of_a_prepared_area(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each place costs as much as the whole area."""
+    for day in (0, 12, 24, 36):
+        record(store, pass_of(day, [(135.0, 7.0)]))
+    asked = []
+    within = shapely.dwithin
+
+    def dwithin(area: Any, points: Any, distance: float) -> Any:
+        asked.append(bool(shapely.is_prepared(area) or shapely.is_empty(area)))
+        return within(area, points, distance)
+
+    monkeypatch.setattr(shapely, "dwithin", dwithin)
+    settle(store)
+    assert len(asked) >= 6 and all(asked)
 
 
 def events() -> list[SceneResult]:

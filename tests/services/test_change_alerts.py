@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from daemon.change import pairing
 from daemon.change.worker import ChangeWorker
 from daemon.config import ChangeSettings
 from daemon.domain import SceneResult
@@ -70,6 +71,40 @@ def test_an_object_that_a_neighbouring_slice_shows_better_is_not_taken_back(
     record(store, again(12, [], second=0))
     settle(store)
     assert told(store, "came") == []
+
+
+def test_a_neighbouring_slice_whose_comparison_failed_takes_nothing_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules(store, "came")
+    two = slice_of(12, 25, [(135.0, 7.0 + 8 / M_PER_DEG, 40.0)])
+    record(store, pass_of(0, []))
+    record(store, slice_of(12, 0, [(135.0, 7.0, 997.0)]))
+    record(store, replace(two, detections=()))
+    settle(store)
+    assert told(store, "came") == [(12, 135.0)]
+    record(store, replace(two, versions=OTHER_ENGINE))  # which shows the object better
+    assert rows(store, "SELECT count(*) FROM detection WHERE duplicate_of IS NOT NULL") == [(1,)]
+    with monkeypatch.context() as patch:
+        first, plans = [True], pairing.plans
+
+        def broken(*what: Any) -> Any:
+            if first:
+                first.clear()
+                return plans(*what)
+            raise RuntimeError("a fault")
+
+        patch.setattr("daemon.change.worker.plans", broken)
+        by = worker(store, attempts=1)
+        while by.step():
+            pass
+    assert rows(store, "SELECT count(*) FROM change_unit WHERE present AND outcome = 'failed'") == [(1,)]
+    assert rows(store, "SELECT count(*) FROM change_due") == [(0,)]
+    assert told(store, "came") == [(12, 135.0)], "a fault of ours is no evidence"
+    record(store, again(12, [], second=25))
+    settle(store)
+    assert told(store, "came") == [(12, 135.0)], "nothing failed, and the first slice still shows it"
+    assert {row[1] for row in events(store)} <= {"opened", "amended"}
 
 
 def test_a_worker_that_lost_its_lease_changes_nothing(store: Store) -> None:

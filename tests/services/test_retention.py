@@ -13,13 +13,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from daemon.alerts.evaluate import evaluate_ais, lock
+from daemon.alerts.evaluate import evaluate_ais, evaluate_timer, lock
 from daemon.domain import SceneResult
 from daemon.errors import StoreConflict
-from daemon.store import retention
+from daemon.store import change, retention
 from daemon.store.session import Store
 from tests.services.test_change import EAST, START, WEST, empty, kinds, pass_of, settle, worker
-from tests.services.test_slices import record, rows
+from tests.services.test_slices import M_PER_DEG, product, record, rows, scene
 from tests.support import watch
 
 HERE, THERE, LATER = (135.0, 7.0), (135.2, 7.0), (135.4, 7.0)
@@ -224,7 +224,7 @@ def test_a_late_scene_whose_neighbours_were_pruned(store: Store) -> None:
 def test_what_is_due_keeps_its_partners(store: Store) -> None:
     rules(store)
     record(store, pass_of(0, [HERE, THERE]))
-    record(store, pass_of(0, [HERE], track=2, second=600, area=(10.0, 1.0, 11.0, 2.0)))
+    record(store, pass_of(1, [HERE], track=2, area=(10.0, 1.0, 11.0, 2.0)))
     record(store, pass_of(12, [HERE, LATER]))
     with store.transaction() as session:
         assert retention.count(session, START + timedelta(days=6)).runs == 1
@@ -314,6 +314,45 @@ def test_what_is_still_known_of_the_passes_before_counts(store: Store) -> None:
     assert told(store) == [], "a late scene shows that it was there before"
 
 
+def two_slices(store: Store) -> None:
+    """A pass of two slices: a ship that both show, the second better; then a pass of its own."""
+    one = scene(product(START), [(135.0, 7.0, 997.0)], relative_orbit=1)
+    second = START + timedelta(seconds=25)
+    two = scene(product(second), [(135.0, 7.0 + 8 / M_PER_DEG, 40.0)], relative_orbit=1)
+    record(store, one)
+    record(store, two)
+    assert rows(store, "SELECT count(*) FROM detection WHERE duplicate_of IS NOT NULL") == [(1,)]
+    record(store, pass_of(100, []))
+    settle(store)
+
+
+def standing(store: Store) -> list[Any]:
+    return rows(store, "SELECT run_id FROM detection WHERE duplicate_of IS NULL")
+
+
+def test_a_pass_goes_with_all_its_slices(store: Store) -> None:
+    two_slices(store)
+    ship = standing(store)
+    assert keep_from(store, 10 / 86400) == 0, "the second slice is younger"
+    assert standing(store) == ship
+    with store.transaction() as session:
+        assert retention.count(session, START + timedelta(days=50)).runs == 2
+    assert keep_from(store, 50, limit=1, batches=1) == 2
+    assert rows(store, "SELECT count(*) FROM detection") == [(0,)]
+
+
+def test_a_pass_stays_whole_for_a_younger_one(store: Store) -> None:
+    """The younger pass is compared with one slice of two."""
+    north, south = (134.0, 7.0, 136.5, 8.0), (134.0, 6.0, 136.5, 7.0)
+    record(store, pass_of(0, [(135.0, 6.5)], area=south))
+    record(store, pass_of(0, [(135.0, 7.5)], 25, area=north))
+    record(store, pass_of(12, [(135.0, 7.5)], area=(134.0, 7.2, 136.5, 8.0)))
+    settle(store)
+    assert keep_from(store, 6) == 0
+    assert keep_from(store, 20, limit=1, batches=1) == 2
+    assert keep_from(store, 20) == 1
+
+
 def test_nobody_judges_half_of_what_is_removed(store: Store) -> None:
     rules(store)
     two_passes(store)
@@ -335,6 +374,67 @@ def test_counts_of_a_pass_that_is_not_whole_stand(store: Store) -> None:
     assert [row[:2] for row in told(store)] == [("many", 0)]
     record(store, again(0, [], 1, 25, area=EAST))
     assert told(store) == []
+
+
+def test_counts_of_what_was_seen_before_stand(store: Store) -> None:
+    seen = {"recurrence": {"at_least": 1, "days": 30}}
+    watch.rule(store, "many", count={"over": 1}, **seen)
+    watch.rule(store, "few", count={"under": 2}, **seen)
+    watch.rule(store, "any", count={"over": 1})
+    record(store, pass_of(0, [HERE, THERE]))
+    record(store, pass_of(12, [HERE, THERE]))
+    settle(store)
+    before = [row[:2] for row in told(store)]
+    assert before == [("any", 0), ("any", 12), ("few", 0), ("many", 12)]
+    assert keep_from(store, 100) == 2
+    record(store, again(12, [HERE, THERE]))
+    assert [row[:2] for row in told(store)] == before
+    assert [row for row in events(store) if row[1] == "retracted"] == []
+    record(store, again(12, [HERE], 2))
+    assert [row[:2] for row in told(store)] == [("any", 0), ("few", 0), ("many", 12)]
+    record(store, pass_of(50, [HERE, THERE]))  # whose look back holds nothing that was removed
+    assert [row[:2] for row in told(store) if row[1] == 50] == [("any", 50), ("few", 50)]
+
+
+def test_an_area_whose_last_pass_was_removed_was_looked_at(store: Store) -> None:
+    watch.rule(store, coverage_gap={"hours": 48})
+
+    def tick(day: float) -> None:
+        with store.transaction() as session:
+            evaluate_timer(session, START + timedelta(days=day))
+
+    record(store, pass_of(0, []))
+    tick(5)
+    last = "SELECT state, evidence -> 'gap' ->> 'last_looked', sensed FROM alert"
+    assert rows(store, last) == [("open", START.isoformat(), START)]
+    assert keep_from(store, 50) == 1
+    tick(60)
+    assert rows(store, last) == [("open", START.isoformat(), START)]
+    assert [row[1:] for row in events(store)] == [("opened", 1)]
+    record(store, pass_of(61, []))
+    tick(61.5)
+    assert [row[0] for row in rows(store, last)] == ["closed"]
+
+
+def test_retention_while_a_comparison_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules(store)
+    two_passes(store)
+    record(store, again(12, [HERE, LATER]))
+    pruned = []
+    not_passing_over = change._not_passing_over
+
+    def meanwhile(*what: Any) -> Any:
+        if not pruned:
+            pruned.append(keep_from(store, 100, limit=1, batches=1))
+        return not_passing_over(*what)
+
+    monkeypatch.setattr(change, "_not_passing_over", meanwhile)
+    by = worker(store, retry_delay_s=1e-6)
+    while by.step():
+        pass
+    assert pruned == [1]
+    assert not [row for row in kinds(store) if row[1] == "appeared" and row[3] == HERE[0]]
+    assert told(store) == sorted(PAIR + FIRST)
 
 
 PASSES: dict[int, dict[str, Any]] = {
