@@ -61,9 +61,8 @@ class Answerer:
             DeviceLost: the GPU answers no more in this process.
         """
         reading = read(asked.text)
-        with store.transaction() as session:
-            # what changed, and whether it is to be worked out anew, as of one moment
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        # what changed, and whether it is to be worked out anew, as of one moment
+        with store.transaction(snapshot=True) as session:
             known = questions.find(session, asked.question_id)
             if known is not None:
                 return _given(known)

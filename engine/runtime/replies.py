@@ -171,7 +171,7 @@ def _filtered(reading: Reading, known: Sequence[PlaceKnown]) -> Reply:
     if reading.intent == "exists":
         words = f"Yes, {len(cites)} {what}." if cites else f"No, no {filter_words(reading, 1)}."
     elif reading.intent in LISTED:
-        words = _listed(reading, len(cites))
+        words = _listed(reading, [known[n - 1].label for n in cites])
     else:
         ending = " cut by the edge of the image" if reading.intent == "beyond" else ""
         words = f"{len(cites) or 'No'} {what if cites else filter_words(reading, 1)}{ending}."
@@ -195,11 +195,14 @@ def _straddles(place: PlaceKnown, bound: Bound) -> bool:
     )
 
 
-def _listed(reading: Reading, count: int) -> str:
-    """Say how many places changed so."""
+def _listed(reading: Reading, labels: Sequence[str]) -> str:
+    """Say how many places changed so, by the class that they share where none was named."""
+    count = len(labels)
+    shared = labels[0] if len(set(labels)) == 1 else None
+    label = reading.label if reading.label not in (None, "object") else shared
     which = f"{_bound_words(reading.bound)}{_part_words(reading.parts)}"
     if reading.intent in ("appeared", "gone"):
-        return f"{count or 'No'} {noun(reading.label, count or 1)}{which} {_LISTED[reading.intent]}."
+        return f"{count or 'No'} {noun(label, count or 1)}{which} {_LISTED[reading.intent]}."
     return f"{count or 'No'} {'place' if count < 2 else 'places'}{which} {_LISTED[reading.intent]}."
 
 

@@ -289,7 +289,7 @@ def test_what_changed_is_answered_from_the_stored_changes(store: Store, nano: Pr
     left = rows(store, "SELECT before_detection_id FROM current_changes WHERE kind = 'gone'")
     assert [(cited.id,) for cited in gone_.cited] == left and len(left) == 1
     more = ask(store, nano, "Are there more ships than before?", "more", scene="2")
-    assert more.answer and more.answer.startswith("More: 2 before, then 3.")
+    assert more.answer and more.answer.startswith("More ships: 2 before, then 3.")
     stays = rows(store, "SELECT after_detection_id FROM current_changes WHERE kind = 'still_occupied'")
     one = ask(store, nano, "Is it still there?", "one", detection=stays[0][0])
     assert one.answer and one.answer.startswith("It is still occupied.")

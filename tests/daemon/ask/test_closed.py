@@ -140,7 +140,7 @@ COMPARED = Compared(PLACES, (THEN,), (), False)
 @pytest.mark.parametrize(
     ("question", "words", "cited"),
     [
-        ("what is new since the last pass?", "1 object appeared.", "a"),
+        ("what is new since the last pass?", "1 ship appeared.", "a"),
         ("which ships have left?", "1 ship left.", "B"),
         ("which ships are still there?", "1 place still occupied.", "c"),
         ("where can you not tell what changed?", "2 places where it cannot be told what happened.", "Ce"),
@@ -180,7 +180,7 @@ def test_a_turbine_that_is_new_is_no_ship() -> None:
     turbine = replace(SEEN[0], label="turbine")
     new = Compared((Changed("appeared", None, None, "turbine", THEN, turbine),), (THEN,), (), False)
     assert answer("which ships are new?", compared=new)[0].startswith("No ship appeared.")
-    assert answer("what is new?", compared=new)[0].startswith("1 object appeared.")
+    assert answer("what is new?", compared=new)[0].startswith("1 turbine appeared.")
 
 
 def test_one_places_change() -> None:

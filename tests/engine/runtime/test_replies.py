@@ -87,8 +87,8 @@ def test_lengths_near_a_bound_are_told_of() -> None:
 def test_answers_of_two_images() -> None:
     known = [PlaceKnown("ship", 100.0, change=change) for change in (*CHANGES, "appeared")]
     told = {
-        "appeared": ((1, 5), "2 objects appeared."),
-        "gone": ((2,), "1 object left."),
+        "appeared": ((1, 5), "2 ships appeared."),
+        "gone": ((2,), "1 ship left."),
         "still_occupied": ((3,), "1 place still occupied."),
         "cannot_tell": ((4,), "1 place where it cannot be told what happened."),
         "changed": ((1, 2, 5), "Yes, 2 appeared and 1 left."),
