@@ -108,7 +108,8 @@ def ground(looked: Sequence[Looked]) -> str:
 
 def _it(scope: Scope, looked: Sequence[Looked], seen: Sequence[Seen]) -> int | None:
     if scope.detection is not None:
-        return 1 + next(n for n, one in enumerate(seen) if one.id == looked[0].chosen[0].id)
+        it = looked[0].chosen[0].id
+        return next((n for n, one in enumerate(seen, start=1) if one.id == it), None)
     return 1 if len(seen) == 1 else None
 
 
