@@ -121,7 +121,7 @@ def test_a_cell_is_trained_once_and_taken_up_again(tmp_path: Path, monkeypatch: 
         Ablation(tmp_path, replace(SMALL, steps=(4,)))
     rows = summarise([found], 5)
     text = markdown(rows, {"base": "tiny"})
-    assert "| 2 | modulate | 2 | on |" in text
+    assert "| 2 | 3 | modulate | 2 | on |" in text
     draw(rows, tmp_path / "table.png")
     assert (tmp_path / "table.png").stat().st_size > 5000
 
